@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+#
+# Full-system over-the-air updates to Afero devices, from an image recipe:
+#
+#   inherit core-image afero-ota
+#
+# or, for an image that somebody else wrote, in local.conf or a distribution:
+#
+#   IMAGE_CLASSES:append:pn-core-image-minimal = " afero-ota"
+#
+# An ordinary build then puts the OTA record into /etc and makes hub_update.bin. On request:
+#
+#   bitbake -c upload_ota core-image-minimal     upload, and offer the image to its device type
+#   bitbake -c deploy_ota core-image-minimal     the same, then push to AFERO_OTA_DEVICES
+#
+# Every setting may stand in the AFERO_OTA_CONF file or in a variable; a variable that is set beats the file.
+# The secrets (username, userpw, auth-string) stand in the file or in the environment, never in a variable.
+
+AFERO_OTA_CONF ?= ""
+AFERO_OTA_CONF[doc] = "Path of the partner-ota-conf file (JSON or YAML), from TOPDIR when relative. Set: the record comes from the cloud."
+
+AFERO_OTA_RECORD ?= ""
+AFERO_OTA_RECORD[doc] = "Where the OTA record comes from: cloud, offline, or the path of a record file. Default: cloud when AFERO_OTA_CONF is set, else offline."
+
+AFERO_OTA_NAME ?= ""
+AFERO_OTA_NAME[doc] = "Name of the OTA record, at most 35 characters. Default: name in the file; offline, the image's name."
+
+AFERO_OTA_DESCRIPTION ?= ""
+AFERO_OTA_DESCRIPTION[doc] = "Description of the OTA record, at most 500 characters. Default: description in the file."
+
+AFERO_OTA_VERSION ?= ""
+AFERO_OTA_VERSION[doc] = "Version without the build number, such as 1.0. Default: version in the file; offline, DISTRO_VERSION."
+
+AFERO_OTA_BUILD_NUMBER ?= ""
+AFERO_OTA_BUILD_NUMBER[doc] = "Build number, digits; the record's version is VERSION.BUILD_NUMBER. Default: buildNumber in the file; offline, 0."
+
+AFERO_OTA_DEBUG_BUILD ?= ""
+AFERO_OTA_DEBUG_BUILD[doc] = "1 for a debug build: the record's version ends in d. Default: debugBuild in the file, else 0."
+
+AFERO_OTA_TAGS ?= ""
+AFERO_OTA_TAGS[doc] = "Tags of the OTA record, separated by spaces, at most 35 characters each. Default: tags in the file."
+
+AFERO_OTA_PARTNER_ID ?= ""
+AFERO_OTA_PARTNER_ID[doc] = "The partner that owns the record. Default: partnerId in the file."
+
+AFERO_OTA_DEVICE_TYPE_ID ?= ""
+AFERO_OTA_DEVICE_TYPE_ID[doc] = "The device type that the image is offered to. Default: deviceTypeId in the file."
+
+AFERO_OTA_SERVICE_URL ?= ""
+AFERO_OTA_SERVICE_URL[doc] = "Base URL of the OTA service, https (http to a loopback address). Default: serviceUrl in the file, else https://api.afero.io."
+
+AFERO_OTA_IMAGE_FSTYPE ?= "tar.gz"
+AFERO_OTA_IMAGE_FSTYPE[doc] = "The image type that becomes the payload: tar.gz, tar.xz, tar.zst, ext4.gz, squashfs, wic.gz, …"
+
+AFERO_OTA_IMAGE_FILE ?= ""
+AFERO_OTA_IMAGE_FILE[doc] = "File name of the payload. Default: slot A of imageFiles in the file, else hub_update.bin."
+
+AFERO_OTA_DEVICES ?= ""
+AFERO_OTA_DEVICES[doc] = "Devices that do_deploy_ota pushes to: ids separated by spaces, or @file."
+
+# What follows is the class's own: no need to set it.
+AFERO_OTA_REQUEST[doc] = "Set by the class: the record that is wanted, as JSON."
+AFERO_OTA_PAYLOAD[doc] = "Set by the class: where the payload is deployed."
+AFERO_OTA_RECORD_DIR = "${WORKDIR}/ota-record"
+AFERO_OTA_RECORD_DIR[doc] = "Where do_create_ota_record keeps the record."
+AFERO_OTA_STAGING = "${WORKDIR}/deploy-${PN}-ota"
+AFERO_OTA_STAGING[doc] = "What do_package_ota hands to sstate."
+AFERO_OTA_DEPLOYDIR = "${DEPLOY_DIR_IMAGE}/${PN}-ota"
+AFERO_OTA_DEPLOYDIR[doc] = "Folder of the payload and its manifest, one per machine and image."
+AFERO_OTA_JOURNAL = "${LOG_DIR}/afero-ota/${MACHINE}-${PN}.jsonl"
+AFERO_OTA_JOURNAL[doc] = "The journal of what was sent; survives a clean."
+
+IMAGE_FSTYPES:append = " ${AFERO_OTA_IMAGE_FSTYPE}"
+
+python () {
+    afero_ota.tasks.configure(d)
+}
+
+python do_create_ota_record () {
+    afero_ota.tasks.create_record(d)
+}
+addtask create_ota_record
+do_create_ota_record[network] = "1"
+do_create_ota_record[vardeps] += "AFERO_OTA_REQUEST"
+do_create_ota_record[lockfiles] = "${TMPDIR}/afero-ota.lock"
+
+python afero_ota_install_record () {
+    afero_ota.tasks.install_record(d)
+}
+ROOTFS_POSTPROCESS_COMMAND:append = " afero_ota_install_record"
+do_rootfs[vardeps] += "AFERO_OTA_REQUEST"
+
+python do_package_ota () {
+    afero_ota.tasks.package(d)
+}
+addtask package_ota after do_image_complete before do_build
+SSTATETASKS += "do_package_ota"
+do_package_ota[vardeps] += "AFERO_OTA_IMAGE_FSTYPE AFERO_OTA_PAYLOAD"
+do_package_ota[cleandirs] = "${AFERO_OTA_STAGING}"
+do_package_ota[sstate-inputdirs] = "${AFERO_OTA_STAGING}"
+do_package_ota[sstate-outputdirs] = "${DEPLOY_DIR_IMAGE}"
+
+python do_package_ota_setscene () {
+    sstate_setscene(d)
+}
+addtask do_package_ota_setscene
+
+python do_upload_ota () {
+    afero_ota.tasks.upload(d)
+}
+addtask upload_ota after do_package_ota
+do_upload_ota[network] = "1"
+do_upload_ota[nostamp] = "1"
+do_upload_ota[lockfiles] = "${TMPDIR}/afero-ota.lock"
+
+python do_deploy_ota () {
+    afero_ota.tasks.deploy(d)
+}
+addtask deploy_ota after do_package_ota
+do_deploy_ota[network] = "1"
+do_deploy_ota[nostamp] = "1"
+do_deploy_ota[lockfiles] = "${TMPDIR}/afero-ota.lock"

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""The exceptions a caller may see. Each has the exit status that the command line ends with.
+
+==== ===================== ==============================================================================
+exit class                 meaning
+==== ===================== ==============================================================================
+0    (none)                done, or nothing to do
+1    OtaError              anything that no line below describes (a file that cannot be written, …)
+2    ConfigError           the command line, the configuration or an input file is wrong: nothing was sent
+3    AuthError             the service does not accept the account, or the account lacks a privilege
+4    RefusedError          refused by us or by the service, and repeating it will not help
+5    ConflictError         the cloud holds something else under this version
+6    NetworkError          the service could not be reached or kept failing; safe to run again
+7    AbortedError          stopped on the way (by a person, or by a failure limit); safe to run again
+8    UnknownOutcomeError   a request that must not be repeated got no answer; look before running again
+==== ===================== ==============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class OtaError(Exception):
+    """Base of all errors of this library; ``str()`` is a complete message for people."""
+
+    exit_status = 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with what the user said: what was found, what is expected, the line that mends it."""
+
+    field: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}\n    {self.remedy}"
+
+
+class ConfigError(OtaError):
+    """The configuration, the command line or an input file is wrong; carries every fault at once."""
+
+    exit_status = 2
+
+    def __init__(self, faults: Sequence[Fault] | str):
+        self.faults: tuple[Fault, ...] = () if isinstance(faults, str) else tuple(faults)
+        if isinstance(faults, str):
+            message = faults
+        else:
+            count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+            message = f"{count} in the OTA configuration:\n" + "\n".join(f"  - {fault}" for fault in faults)
+        super().__init__(message)
+
+
+class AuthError(OtaError):
+    """Account, password or client not accepted, or a privilege is missing."""
+
+    exit_status = 3
+
+
+class RefusedError(OtaError):
+    """Refused, by this library or by the service; the same request again would be refused again."""
+
+    exit_status = 4
+
+
+class NotFoundError(RefusedError):
+    """The service answered 404: it knows no such thing."""
+
+
+class ConflictError(OtaError):
+    """The cloud already holds something different under this name, version or number."""
+
+    exit_status = 5
+
+
+class NetworkError(OtaError):
+    """The service could not be reached, or kept answering with errors, until the retries were used up."""
+
+    exit_status = 6
+
+
+class AbortedError(OtaError):
+    """Stopped before the end; what was done is in the journal."""
+
+    exit_status = 7
+
+
+class UnknownOutcomeError(OtaError):
+    """A request that is not safe to repeat was sent and no usable answer came back."""
+
+    exit_status = 8

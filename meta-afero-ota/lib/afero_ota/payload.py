@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""From the image archive to the file that is uploaded (`hub_update.bin`) and its manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError, Fault, OtaError
+from .record import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, BinaryIO, Callable
+
+    Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
+
+MANIFEST_SUFFIX = ".manifest.json"
+MANIFEST_FORMAT = 1
+_BLOCK = 1 << 20
+_FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The file to upload: path, SHA-256 (hexadecimal) and size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+def package(archive: str, destination: str, progress: Progress | None = None) -> Payload:
+    """Make `destination` hold what `archive` holds, byte for byte, reading it once.
+
+    Blocks are shared (reflink, else hard link) where the file system can; otherwise they are copied while hashed.
+    Raises ConfigError for an archive that is missing or empty, OtaError when the destination cannot be written.
+    """
+    source = os.path.realpath(archive)
+    _size_of(source, archive)
+    if os.path.realpath(destination) == source:
+        return measure(destination, progress)
+    folder = os.path.dirname(os.path.abspath(destination))
+    temporary = os.path.join(folder, f".{os.path.basename(destination)}.{os.getpid()}")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if _share(source, temporary):
+            sha256, size = _hash(temporary, None, progress)
+        else:
+            with open(temporary, "wb") as copy:
+                sha256, size = _hash(source, copy, progress)
+                os.fsync(copy.fileno())
+        os.replace(temporary, destination)
+    except OSError as error:
+        raise OtaError(f"{destination} cannot be written: {error.strerror} ({error.filename or folder})") from None
+    finally:
+        # rename() of one hard link onto another of the same file leaves both names
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    return Payload(destination, sha256, size)
+
+
+def measure(path: str, progress: Progress | None = None) -> Payload:
+    """Hash a payload that is already there. Raises ConfigError when it is missing, unreadable or empty."""
+    _size_of(path, path)
+    try:
+        return Payload(path, *_hash(path, None, progress))
+    except OSError as error:
+        raise ConfigError([Fault(path, f"cannot be read: {error.strerror}", "check its permissions")]) from None
+
+
+def manifest(payload: Payload, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest: format, file, sha256, size, and the caller's facts (image, machine, distro, record, layers, …)."""
+    return {
+        "format": MANIFEST_FORMAT,
+        "file": os.path.basename(payload.path),
+        "sha256": payload.sha256,
+        "size": payload.size,
+        **facts,
+    }
+
+
+def build_time(epoch: str) -> str:
+    """SOURCE_DATE_EPOCH (seconds since 1970, text) as an ISO 8601 time in UTC; "" when it is not a number."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))) if epoch.isdigit() else ""
+
+
+def manifest_path(payload_path: str) -> str:
+    """Where the manifest of a payload lies: beside it, same name with `.manifest.json`."""
+    return payload_path + MANIFEST_SUFFIX
+
+
+def write_manifest(payload: Payload, facts: Mapping[str, Any]) -> str:
+    """Write the manifest beside the payload, sorted, and return its path."""
+    path = manifest_path(payload.path)
+    write_text(path, json.dumps(manifest(payload, facts), sort_keys=True, indent=4, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_manifest(payload_path: str) -> dict[str, Any]:
+    """The manifest of a payload. Raises ConfigError when it is missing or not one."""
+    path = manifest_path(payload_path)
+    remedy = "package the image again"
+    try:
+        with open(path, encoding="utf-8") as stream:
+            document = json.load(stream)
+    except OSError as error:
+        raise ConfigError([Fault(path, f"the manifest cannot be read: {error.strerror}", remedy)]) from None
+    except ValueError as error:
+        raise ConfigError([Fault(path, f"is not JSON ({error})", remedy)]) from None
+    if not isinstance(document, dict) or not isinstance(document.get("sha256"), str):
+        raise ConfigError([Fault(path, "is not a manifest", remedy)])
+    return document
+
+
+def verify(payload: Payload, document: Mapping[str, Any]) -> None:
+    """Compare a payload with its manifest. Raises ConfigError when it is not the file that was packaged."""
+    if document.get("sha256") != payload.sha256:
+        problem = f"has SHA-256 {payload.sha256}, its manifest says {document.get('sha256')}"
+        raise ConfigError([Fault(payload.path, problem, "it was changed after packaging: package the image again")])
+
+
+def _size_of(path: str, shown: str) -> int:
+    try:
+        size = os.stat(path).st_size if os.path.isfile(path) else None
+    except OSError:
+        size = None
+    if size is None:
+        raise ConfigError([Fault(shown, "no such file", "build the image first, or name its archive")])
+    if size == 0:
+        raise ConfigError(
+            [Fault(shown, "the image file is empty", "build the image again; an empty image is never sent")]
+        )
+    return size
+
+
+def _share(source: str, target: str) -> bool:
+    try:
+        with open(source, "rb") as original, open(target, "wb") as clone:
+            fcntl.ioctl(clone.fileno(), _FICLONE, original.fileno())
+        shutil.copymode(source, target)
+        return True
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(target)
+    try:
+        os.link(source, target)
+        return True
+    except OSError:
+        return False
+
+
+def _hash(path: str, copy: BinaryIO | None, progress: Progress | None) -> tuple[str, int]:
+    digest, done = hashlib.sha256(), 0
+    with open(path, "rb") as stream:
+        total = os.fstat(stream.fileno()).st_size
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            if copy:
+                copy.write(block)
+            done += len(block)
+            if progress:
+                progress(done, total)
+    return digest.hexdigest(), done

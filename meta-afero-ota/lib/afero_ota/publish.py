@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: MIT
+"""Record → upload → associate: looks at what the cloud has and does only what is missing, so it can be cut anywhere and rerun.
+
+The cloud keeps no hash of an image, so the record is tagged `sha256:<28 digits>` when the image's URL is set; the tag tells
+every later run, on any machine, whether this content is the one that was uploaded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+from . import record as records
+from .errors import ConflictError, NetworkError, RefusedError, UnknownOutcomeError
+from .journal import Journal
+from .record import OtaRecord
+from .service import OtaService
+
+if TYPE_CHECKING:
+    from .payload import Payload, Progress
+
+_LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for something that may appear late
+_CREATE_ATTEMPTS = 5
+_UPLOAD_ATTEMPTS = 3
+
+Log = Callable[[str], None]
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the cloud holds now. `changed` is False when there was nothing to do; `image_id` is the id that push takes."""
+
+    record: OtaRecord
+    url: str
+    image_id: str
+    changed: bool
+    warnings: tuple[str, ...] = ()
+
+
+def ensure_record(service: OtaService, wanted: Mapping[str, Any], journal: Journal, log: Log) -> tuple[OtaRecord, bool]:
+    """Find the record of (type 5, name, version), or create it. Returns it and whether it was created by this call.
+
+    wanted: the body of record.request(). Recovers a record whose 201 never arrived; creates no second one.
+    """
+    name, version = wanted["name"], wanted["version"]
+    for _ in range(_CREATE_ATTEMPTS):
+        found = service.find_record(name, version)
+        if found is None and service.record_exists(name, version):
+            log(f"the service says that {name} {version} exists; waiting for it to be listed")
+            found = _look(lambda: service.find_record(name, version))
+            if found is None:
+                raise ConflictError(
+                    f"the service says that {name} {version} exists, but does not list it for partner {service.partner_id}. "
+                    "Use another build number."
+                )
+        if found is not None:
+            journal.note("record", "found", **_ids(found))
+            return found, False
+        try:
+            with journal.step("create record", name=name, version=version) as facts:
+                created = service.create_record(wanted)
+                facts.update(_ids(created))
+        except (UnknownOutcomeError, ConflictError) as error:
+            log(f"{error}; looking whether the record is there")
+            failure: Exception = error
+            found = _look(lambda: service.find_record(name, version))
+        else:
+            # an answer without a number: the list has it
+            found = created if created.version_number else _look(lambda: service.find_record(name, version))
+            failure = NetworkError(
+                f"the service created {name} {version}, but does not list it. Run the same command again."
+            )
+        if found is not None:
+            journal.note("record", "created", **_ids(found))
+            return found, True
+        if isinstance(failure, ConflictError):
+            raise ConflictError(
+                f"{failure}. The name and version are taken, and not by partner {service.partner_id}: use another build number."
+            )
+    raise failure
+
+
+def publish(
+    service: OtaService,
+    record: OtaRecord,
+    payload: Payload,
+    journal: Journal,
+    log: Log,
+    progress: Progress | None = None,
+) -> Publication:
+    """Upload the payload as the content of `record` and associate it with the service's device type.
+
+    record: as it is in the image; must be in the cloud under the same number, name and version.
+    Raises RefusedError for an offline or foreign record, ConflictError when the version has another content.
+    """
+    known = _known(service, record)
+    tag = records.content_tag(payload.sha256)
+    image = service.image(record.version_number)
+    if image is not None and image.get("url"):
+        warnings = _compare(OtaRecord(image), known, tag, record)
+        log(f"{record.name} {record.version} is uploaded and associated already: nothing to do")
+        journal.note("publish", "nothing to do", sha256=payload.sha256, image=str(image.get("id")), **_ids(known))
+        return Publication(known, str(image["url"]), _image_id(image), False, warnings)
+    if image is not None:
+        # Afero's tool leaves such images behind; whether the association follows a later url is not documented
+        log(f"{record.name} {record.version} is associated without an image: taking the association away first")
+        with journal.step("dissociate", **_ids(record)):
+            service.dissociate(record.version_number)
+    if known.url and known.content_tag and known.content_tag != tag:
+        raise _other_content(record)
+    if not (known.url and known.content_tag == tag):
+        known = _set_content(service, known, payload, tag, journal, log, progress)
+    return _associate(service, known, payload, journal, log)
+
+
+def _known(service: OtaService, record: OtaRecord) -> OtaRecord:
+    if record.is_offline:
+        raise RefusedError(
+            f"the image carries an offline record ({record.name} {record.version}, versionNumber 0), which the cloud does not know. "
+            'Build it with a record of the cloud: AFERO_OTA_RECORD = "cloud", or the path of a record file.'
+        )
+    known = service.find_version(record.version_number)
+    if known is None:
+        raise RefusedError(
+            f"the image carries versionNumber {record.version_number} ({record.name} {record.version}), which partner "
+            f"{service.partner_id} at {service.base_url} does not have. Make the record there and build the image again."
+        )
+    if (known.name, known.version) != (record.name, record.version):
+        raise RefusedError(
+            f"versionNumber {record.version_number} is {known.name} {known.version} in the cloud, but {record.name} "
+            f"{record.version} in the image. Make the record again and build the image again."
+        )
+    return known
+
+
+def _compare(image: OtaRecord, known: OtaRecord, tag: str, record: OtaRecord) -> tuple[str, ...]:
+    there = image.content_tag or known.content_tag
+    if there and there != tag:
+        raise _other_content(record)
+    if there:
+        return ()
+    return (
+        f"{record.name} {record.version} was uploaded by another tool, which did not note the content: "
+        "it cannot be said whether it is this image.",
+    )
+
+
+def _other_content(record: OtaRecord) -> ConflictError:
+    return ConflictError(
+        f"{record.name} {record.version} (versionNumber {record.version_number}) was uploaded already with another content. "
+        "A version's content never changes: build with a new build number (AFERO_OTA_BUILD_NUMBER, or -n) and upload that."
+    )
+
+
+def _set_content(
+    service: OtaService,
+    known: OtaRecord,
+    payload: Payload,
+    tag: str,
+    journal: Journal,
+    log: Log,
+    progress: Progress | None,
+) -> OtaRecord:
+    url = _send(service, payload, journal, log, progress)
+    tags = [*(t for t in known.tags if not t.startswith(records.CONTENT_TAG)), tag]
+    with journal.step("set url", url=url, sha256=payload.sha256, **_ids(known)):
+        service.update_record(known, url, tags)
+    # the association must repeat the record exactly as the pool has it now
+    updated = _look(lambda: _with_url(service, known.version_number, url))
+    if updated is None:
+        raise NetworkError(
+            f"the record {known.version_number} does not show its new url yet. Run the same command again."
+        )
+    return updated
+
+
+def _with_url(service: OtaService, version_number: str, url: str) -> OtaRecord | None:
+    found = service.find_version(version_number)
+    return found if found is not None and found.url == url else None
+
+
+def _send(service: OtaService, payload: Payload, journal: Journal, log: Log, progress: Progress | None) -> str:
+    """Upload and move; the URL of the moved file. A refused move means that the upload has to be repeated."""
+    for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
+        last = attempt == _UPLOAD_ATTEMPTS
+        with journal.step("upload", sha256=payload.sha256, size=payload.size) as facts:
+            identifier = service.upload_binary(payload.path, payload.size, progress)
+            facts["identifier"] = identifier
+        if identifier.lower() != payload.sha256.lower():
+            problem = f"the service computed {identifier or 'no hash'} of what it received, the file has SHA-256 {payload.sha256}"
+            if last:
+                raise RefusedError(
+                    f"{problem}. Nothing was associated. Check the network path (a proxy that changes content?) and upload again."
+                )
+            log(f"{problem}; uploading again")
+            continue
+        try:
+            with journal.step("move", sha256=payload.sha256) as facts:
+                url = facts["url"] = service.move_to_repository(identifier)
+        except (RefusedError, ConflictError) as error:
+            if last:
+                raise
+            log(f"{error}; uploading again")
+            continue
+        if url:
+            return url
+        if last:
+            break
+        log("the service moved the image, but named no URL; uploading again")
+    raise NetworkError(
+        f"{service.base_url}: the service names no repository URL for the uploaded image. Run the same command again."
+    )
+
+
+def _associate(service: OtaService, known: OtaRecord, payload: Payload, journal: Journal, log: Log) -> Publication:
+    with journal.step("associate", sha256=payload.sha256, deviceType=service.device_type_id, **_ids(known)) as facts:
+        try:
+            image: Mapping[str, Any] | None = service.associate(known)
+        except ConflictError:
+            log("the service says that it is associated already")
+            image = None
+        if not image or not image.get("id"):
+            image = _look(lambda: service.image(known.version_number))
+        if image is None:
+            raise NetworkError("the association is not shown by the service yet. Run the same command again.")
+        facts["image"] = _image_id(image)
+    return Publication(known, known.url, _image_id(image), True)
+
+
+def _image_id(image: Mapping[str, Any]) -> str:
+    return str(image.get("id") or "")
+
+
+def _ids(record: OtaRecord) -> dict[str, str]:
+    return {"record": record.id, "versionNumber": record.version_number}
+
+
+def _look(find: Callable[[], Found | None]) -> Found | None:
+    """What `find` returns, tried a few times with growing pauses; None when it never found anything."""
+    for pause in _LOOKS:
+        time.sleep(pause)
+        found = find()
+        if found is not None:
+            return found
+    return None

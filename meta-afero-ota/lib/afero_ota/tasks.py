@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: MIT
+"""The tasks of afero-ota.bbclass: values out of the datastore, one library call, messages. The only module that knows BitBake.
+
+Variables are read through `_value`, whose name BitBake's parser cannot follow: what belongs into a task's signature is said
+by `[vardeps]` in the class, and a path or a device list never becomes part of one. Functions whose code decides what is in
+the image are called by their full name, so that a change of that code reruns the task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+import bb
+
+import afero_ota.payload
+import afero_ota.record
+
+from . import config, errors, journal, publish, rollout, service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any, Callable
+
+PREFIX = "AFERO_OTA_"
+
+
+def configure(d: Any) -> None:
+    """Check the configuration of an image and connect its tasks; runs while the recipe is parsed.
+
+    A fault skips the recipe, with all faults in the reason: that stops a build that wants this image before its first task,
+    and no other build.
+    """
+    path, mode = _conf_path(d), _mode(d)
+    for file in filter(None, (path, mode if mode not in ("cloud", "offline") else "")):
+        bb.parse.mark_dependency(d, file)
+    faults = _variable_faults(d)
+    needs: tuple[str, ...] = ()
+    if mode == "cloud":
+        # secrets may come from the environment, which the parse cache does not know
+        d.setVar("BB_DONT_CACHE", "1")
+        needs = (*config.RECORD_NEEDS, *config.PUBLISH_NEEDS)
+        if not path:
+            faults.append(_no_file())
+        faults += _missing_modules()
+    try:
+        settings = _load(d, needs)
+        wanted = _wanted(d, settings, mode)
+    except errors.ConfigError as error:
+        faults += error.faults or [errors.Fault(PREFIX + "CONF", str(error), "then run the same command again")]
+    if faults:
+        raise bb.parse.SkipRecipe(str(errors.ConfigError(faults)))
+    for warning in settings.warnings:
+        bb.warn(warning)
+    d.setVar("AFERO_OTA_REQUEST", json.dumps(wanted, sort_keys=True))
+    d.setVar("AFERO_OTA_PAYLOAD", os.path.join("${AFERO_OTA_DEPLOYDIR}", os.path.basename(settings.image_file)))
+    if mode == "cloud":
+        d.appendVarFlag("do_rootfs", "depends", " ${PN}:do_create_ota_record")
+    elif mode != "offline":
+        d.appendVarFlag("do_rootfs", "file-checksums", f" {afero_ota.record.find_file(mode)}:True")
+
+
+def create_record(d: Any) -> None:
+    """do_create_ota_record: keep the cloud's record for AFERO_OTA_REQUEST in the work folder."""
+    if _mode(d) != "cloud":
+        bb.plain(f'{_value(d, "PN")}: AFERO_OTA_RECORD is "{_mode(d)}": there is no record to ask the cloud for')
+        return
+    with _errors():
+        wanted = json.loads(_value(d, "AFERO_OTA_REQUEST"))
+        with _cloud(d, config.PUBLISH_NEEDS) as (cloud, log):
+            record, created = publish.ensure_record(cloud, wanted["record"], log, bb.note)
+        path = os.path.join(_value(d, "AFERO_OTA_RECORD_DIR"), afero_ota.record.FILE_NAME)
+        afero_ota.record.write_text(path, afero_ota.record.dumps(afero_ota.record.as_created(record)))
+        verb = "created" if created else "found"
+        bb.plain(
+            f"OTA record {verb}: {record.name} {record.version}, versionNumber {record.version_number}, id {record.id}"
+        )
+
+
+def install_record(d: Any) -> None:
+    """Part of do_rootfs: /etc/full-ota-record.json in the root file system, and a copy beside the image for packaging."""
+    with _errors():
+        record = _record(d)
+        afero_ota.record.install(record, _value(d, "IMAGE_ROOTFS"))
+        folder, name, link = (_value(d, key) for key in ("IMGDEPLOYDIR", "IMAGE_NAME", "IMAGE_LINK_NAME"))
+        text = afero_ota.record.dumps(afero_ota.record.as_created(record))
+        afero_ota.record.write_text(os.path.join(folder, f"{name}.{afero_ota.record.FILE_NAME}"), text)
+        if link and link != name:
+            os.symlink(
+                f"{name}.{afero_ota.record.FILE_NAME}", os.path.join(folder, f"{link}.{afero_ota.record.FILE_NAME}")
+            )
+
+
+def package(d: Any) -> None:
+    """do_package_ota: the image archive as payload, its manifest beside it, both handed to sstate."""
+    with _errors():
+        image = os.path.join(_value(d, "DEPLOY_DIR_IMAGE"), _value(d, "IMAGE_LINK_NAME") or _value(d, "IMAGE_NAME"))
+        record = afero_ota.record.read(f"{image}.{afero_ota.record.FILE_NAME}")
+        target = _payload_in(d, _value(d, "AFERO_OTA_STAGING"))
+        made = afero_ota.payload.package(f"{image}.{_value(d, 'AFERO_OTA_IMAGE_FSTYPE')}", target, _progress(d))
+        afero_ota.payload.write_manifest(
+            made,
+            {
+                "image": _value(d, "PN"),
+                "machine": _value(d, "MACHINE"),
+                "distro": f"{_value(d, 'DISTRO')} {_value(d, 'DISTRO_VERSION')}",
+                "fstype": _value(d, "AFERO_OTA_IMAGE_FSTYPE"),
+                "version": record.version,
+                "record": dict(record.fields),
+                "buildTime": afero_ota.payload.build_time(_value(d, "SOURCE_DATE_EPOCH")),
+                "layers": _layers(d),
+            },
+        )
+        bb.plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {_payload_path(d)}")
+
+
+def upload(d: Any) -> None:
+    """do_upload_ota: the packaged image is in the cloud and offered to its device type afterwards."""
+    with _errors(), _cloud(d, config.PUBLISH_NEEDS) as (cloud, log):
+        _publish(d, cloud, log)
+
+
+def deploy(d: Any) -> None:
+    """do_deploy_ota: as upload, then push to AFERO_OTA_DEVICES."""
+    with _errors():
+        devices = rollout.read_devices(_value(d, "AFERO_OTA_DEVICES"), _value(d, "TOPDIR"))
+        with _cloud(d, config.PUBLISH_NEEDS) as (cloud, log):
+            done = _publish(d, cloud, log)
+            if not devices:
+                bb.plain(
+                    'AFERO_OTA_DEVICES names no device, so nothing was pushed; write: AFERO_OTA_DEVICES = "ID ID" or "@file"'
+                )
+                return
+            outcomes = rollout.push(cloud, done.image_id, done.record.version_number, devices, log, bb.note)
+        for outcome in outcomes:
+            bb.plain(
+                f"device {outcome.device_id}: {outcome.result}" + (f", {outcome.detail}" if outcome.detail else "")
+            )
+        failed = [outcome.device_id for outcome in outcomes if not outcome.ok]
+        if failed:
+            raise errors.OtaError(
+                f"not pushed: {' '.join(failed)}. Mend what is said above and run the same command again."
+            )
+
+
+# ---- the datastore ---------------------------------------------------------------------------------------------------
+
+
+def _value(d: Any, name: str) -> str:
+    return (d.getVar(name) or "").strip()
+
+
+def _conf_path(d: Any) -> str:
+    path = _value(d, PREFIX + "CONF")
+    return os.path.join(_value(d, "TOPDIR"), path) if path else ""
+
+
+def _mode(d: Any) -> str:
+    """Where the record comes from: cloud, offline, or the absolute path of a record file."""
+    word = _value(d, PREFIX + "RECORD") or ("cloud" if _value(d, PREFIX + "CONF") else "offline")
+    return word if word in ("cloud", "offline") else os.path.join(_value(d, "TOPDIR"), word)
+
+
+def _variable_faults(d: Any) -> list[errors.Fault]:
+    """Names that start like ours and are none of ours, and secrets that were made variables."""
+    names = {name.split(":")[0] for name in d if name.startswith(PREFIX)}
+    secrets = names & set(config.SECRETS.values())
+    known = {name for name in names if d.getVarFlag(name, "doc")}
+    found = [
+        errors.Fault(
+            name,
+            "a secret is the value of a BitBake variable, which ends up in testdata.json, signatures and logs",
+            "remove it from the configuration and from BB_ENV_PASSTHROUGH_ADDITIONS; write it in the AFERO_OTA_CONF file, or export it",
+        )
+        for name in sorted(secrets)
+    ]
+    return config.unknown_names(names - secrets, known) + found
+
+
+def _no_file() -> errors.Fault:
+    return errors.Fault(
+        PREFIX + "CONF",
+        "not set, but a record of the cloud needs an account",
+        'write: AFERO_OTA_CONF = "/path/to/partner-ota-conf.json"',
+    )
+
+
+def _missing_modules() -> list[errors.Fault]:
+    import importlib.util
+
+    needed = [("requests", "python3-requests", "requests")]
+    absent = [names for names in needed if importlib.util.find_spec(names[0]) is None]
+    return [
+        errors.Fault(names[0], config.missing_module(*names), "then run the same command again") for names in absent
+    ]
+
+
+def _environment(d: Any) -> Mapping[str, str]:
+    """The environment that bitbake was started in, as far as the secrets are concerned; never through a variable."""
+    origin = d.getVar("BB_ORIGENV", False)
+    values = {name: origin.getVar(name, False) if origin else None for name in config.SECRETS.values()}
+    return {name: value for name, value in values.items() if value}
+
+
+def _load(d: Any, needs: Sequence[str]) -> config.Config:
+    settings = {field: _value(d, PREFIX + suffix) for field, (_, suffix, _) in config.FIELDS.items()}
+    return config.load(_conf_path(d) or None, settings, _environment(d), needs, config.spell_variable)
+
+
+def _wanted(d: Any, settings: config.Config, mode: str) -> dict[str, Any]:
+    """What is asked of the cloud, or of the offline record, in public values only: the signature of the record."""
+    name, version, build_number = settings.name, settings.version, settings.build_number
+    if mode == "offline":
+        name = name or _value(d, "PN")[: config.NAME_LIMIT]
+        version = version or _value(d, "DISTRO_VERSION") or "0"
+        build_number = build_number or "0"
+    full = afero_ota.record.full_version(version, build_number, settings.debug_build)
+    if mode not in ("cloud", "offline"):
+        _check_given(afero_ota.record.read(mode), mode, name, full if version and build_number else "")
+        return {"record": None}
+    body = afero_ota.record.request(name, full, settings.description, list(settings.tags))
+    if mode == "offline":
+        return {"record": body}
+    return {"record": body, "service": settings.service_url, "partner": settings.partner_id}
+
+
+def _check_given(record: afero_ota.record.OtaRecord, path: str, name: str, version: str) -> None:
+    pairs = (("name", record.name, name), ("version", record.version, version))
+    faults = [
+        errors.Fault(
+            field,
+            f"the record {path} has {there!r}, the configuration says {said!r}",
+            "make the record again, or correct the configuration",
+        )
+        for field, there, said in pairs
+        if said and there != said
+    ]
+    if faults:
+        raise errors.ConfigError(faults)
+
+
+def _record(d: Any) -> afero_ota.record.OtaRecord:
+    mode = _mode(d)
+    if mode == "offline":
+        return afero_ota.record.offline(json.loads(_value(d, "AFERO_OTA_REQUEST"))["record"])
+    if mode == "cloud":
+        mode = os.path.join(_value(d, "AFERO_OTA_RECORD_DIR"), afero_ota.record.FILE_NAME)
+    return afero_ota.record.read(mode)
+
+
+def _payload_in(d: Any, folder: str) -> str:
+    return os.path.join(folder, os.path.relpath(_payload_path(d), _value(d, "DEPLOY_DIR_IMAGE")))
+
+
+def _payload_path(d: Any) -> str:
+    return _value(d, "AFERO_OTA_PAYLOAD")
+
+
+def _layers(d: Any) -> dict[str, str]:
+    import oe.buildcfg  # here, since a layer listed before OE-Core is parsed before OE-Core's library can be found
+
+    revisions = oe.buildcfg.get_layer_revisions(d)
+    return {
+        name: f"{branch}:{revision}{' (modified)' if modified else ''}"
+        for _, name, branch, revision, modified in revisions
+    }
+
+
+# ---- the library's callers -------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """An error of the library ends the task with its message and no traceback."""
+    try:
+        yield
+    except errors.OtaError as error:
+        bb.fatal(str(error))
+
+
+@contextlib.contextmanager
+def _cloud(d: Any, needs: Sequence[str]) -> Iterator[tuple[service.OtaService, journal.Journal]]:
+    """A client for the image's partner and device type, and the image's journal."""
+    # a task's environment is empty but for PATH and its like: give back the proxy and the certificates
+    os.environ.update(bb.fetch2.get_fetcher_environment(d))
+    if not _conf_path(d) and not _environment(d):
+        raise errors.ConfigError([_no_file()])
+    settings = _load(d, needs)
+    cloud = service.OtaService(
+        settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id, log=bb.note
+    )
+    with journal.Journal(_value(d, "AFERO_OTA_JOURNAL")) as log:
+        yield cloud, log
+
+
+def _publish(d: Any, cloud: service.OtaService, log: journal.Journal) -> publish.Publication:
+    path = _payload_path(d)
+    document = afero_ota.payload.read_manifest(path)
+    record = afero_ota.record.OtaRecord(document.get("record") or {})
+    made = afero_ota.payload.measure(path)
+    afero_ota.payload.verify(made, document)
+    done = publish.publish(cloud, record, made, log, bb.note, _progress(d))
+    for warning in done.warnings:
+        bb.warn(warning)
+    verb = "uploaded" if done.changed else "nothing to do, uploaded before"
+    bb.plain(
+        f"OTA image {record.name} {record.version} {verb}: versionNumber {record.version_number}, image id {done.image_id}, {path}"
+    )
+    return done
+
+
+def _progress(d: Any) -> Callable[[int, int], None]:
+    """A callback that moves BitBake's own progress bar, once a percent."""
+    last = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        percent = 100 * done // total if total else 100
+        if percent != last:
+            last = percent
+            bb.event.fire(bb.build.TaskProgress(percent), d)
+
+    return report

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Drop-in replacement for Afero's uploader: same options, default file, output lines and exit statuses.
+
+What differs is in the README's migration table; above all it can be run again after any failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from typing import NoReturn
+
+import bootstrap
+
+bootstrap.prepare("core")
+from afero_ota import config, errors, journal, payload, publish, record, service  # noqa: E402
+
+# exit statuses of Afero's tool, as a shell sees them
+LOGIN_FAILED, USAGE, NO_RECORD, NO_DEVICE_TYPE = 247, 246, 245, 243
+# the status for the step that failed; what no line names failed while looking at the cloud
+STEP_FAILED = {"create record": 254, "upload": 252, "move": 251, "set url": 249, "associate": 248, "dissociate": 248}
+LOOK_FAILED = 255
+
+
+class Stop(Exception):
+    """Ends the tool with a message and a status."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+def main() -> int:
+    options = parse_arguments()
+    log = journal.Journal()
+    try:
+        settings = config.load(
+            options.conf,
+            {
+                "build_number": options.buildNum,
+                "debug_build": options.debug,
+                "service_url": os.environ.get("AFERO_OTA_SERVICE_URL"),
+            },
+            os.environ,
+            (*config.RECORD_NEEDS, *config.PUBLISH_NEEDS),
+        )
+        cloud = service.OtaService(
+            settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id
+        )
+        cloud.login()
+        print("Got access_token")
+        run(options, settings, cloud, log)
+    except Stop as stop:
+        print(stop)
+        return stop.status
+    except errors.OtaError as error:
+        print(f"Error: {error}")
+        return status_of(error, log)
+    return 0
+
+
+def run(options: argparse.Namespace, settings: config.Config, cloud: service.OtaService, log: journal.Journal) -> None:
+    version = record.full_version(settings.version, settings.build_number, settings.debug_build)
+    file = os.path.join("" if options.s else bitbake_tmpdir(), record.CLASSIC_FILE_NAME)
+    print("Check for existence -> \n")
+    if options.createOTARecord:
+        create(settings, cloud, version, file, log)
+    else:
+        upload(settings, cloud, version, file, log)
+
+
+def create(settings: config.Config, cloud: service.OtaService, version: str, file: str, log: journal.Journal) -> None:
+    print("Start to create record .....")
+    wanted = record.request(settings.name, version, settings.description, list(settings.tags))
+    found, created = publish.ensure_record(cloud, wanted, log, print)
+    print(
+        "OTA record is created"
+        if created
+        else f"OTA record exists: found it under versionNumber {found.version_number}"
+    )
+    text = record.dumps(record.as_created(found))
+    # device software and the documentation spell the name differently: keep both
+    for path in (file, os.path.join(os.path.dirname(file), record.FILE_NAME)):
+        record.write_text(path, text)
+    print(f"OTA Record output to: {file}")
+
+
+def upload(settings: config.Config, cloud: service.OtaService, version: str, file: str, log: journal.Journal) -> None:
+    if not os.path.exists(record.find_file(file)):
+        raise Stop(
+            NO_RECORD,
+            f"ERROR: No OTA Record for HUB image: {settings.name}, version={version} in {file}. Create OTA Record first",
+        )
+    kept = record.read(file)
+    if kept.version != version:
+        raise Stop(
+            NO_RECORD,
+            f"The command request ver({version}) is different from OTA Record ver({kept.version}). Check your command",
+        )
+    print("Upload the OTA Image .....")
+    done = publish.publish(cloud, kept, payload.measure(settings.image_file), log, print)
+    for warning in done.warnings:
+        print(f"Warning: {warning}")
+    if not done.changed:
+        print(f"A image with type, version already uploaded:{record.HUB_IMAGE}, {version}. Exit")
+        return
+    print(f"Associate the Image with the deviceTypeId and ParnerId ..... image id {done.image_id}")
+    print("Done!")
+
+
+def bitbake_tmpdir() -> str:
+    """TMPDIR of the BitBake build in the current folder."""
+    remedy = "run this in a build folder with BitBake's environment, or use -s to keep the record in the current folder"
+    try:
+        done = subprocess.run(["bitbake", "-e"], stdout=subprocess.PIPE, text=True)
+    except OSError as error:
+        raise Stop(NO_RECORD, f"Error: bitbake cannot be run ({error.strerror}); {remedy}") from None
+    lines = [line for line in done.stdout.splitlines() if line.startswith("TMPDIR=")]
+    if not lines:
+        raise Stop(NO_RECORD, f"Error: bitbake does not tell TMPDIR; {remedy}")
+    return lines[-1].split("=", 1)[1].strip('"')
+
+
+def status_of(error: errors.OtaError, log: journal.Journal) -> int:
+    if isinstance(error, errors.ConfigError):
+        return NO_DEVICE_TYPE if [fault.field for fault in error.faults] == ["device_type_id"] else USAGE
+    if isinstance(error, errors.AuthError):
+        return LOGIN_FAILED
+    last = log.entries[-1] if log.entries else {}
+    return STEP_FAILED.get(str(last.get("step")), LOOK_FAILED) if last.get("outcome") == "failed" else LOOK_FAILED
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(message)
+        self.print_help()
+        sys.exit(USAGE)
+
+
+def parse_arguments() -> argparse.Namespace:
+    # argparse completes long options, so that the documented --d is --debug
+    parser = Parser(description="Create an OTA record, or upload the OTA image that belongs to it.")
+    parser.add_argument(
+        "-c",
+        "--conf",
+        metavar="FILE",
+        default="partner-ota-conf.json",
+        help="configuration file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-d", "--debug", action="store_true", default=None, help="build type debug (defaults to release)"
+    )
+    parser.add_argument(
+        "-s", action="store_true", help="do not ask BitBake for TMPDIR: the record is in the current folder"
+    )
+    parser.add_argument("-n", "--buildNum", metavar="N", required=True, help="build number")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--createOTARecord", action="store_true", help="create an OTA record, or")
+    action.add_argument("--uploadOTAImage", action="store_true", help="upload the OTA image of the record")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""What the user says: one validated configuration, or every fault at once."""
+
+import base64
+import json
+import os
+
+import pytest
+import yaml
+from afero_ota import config, errors
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+AUTH = base64.b64encode(b"client:secret").decode()
+GOOD = {
+    "Comments": "as Afero ships it",
+    "description": "OTA image description",
+    "name": "Gateway",
+    "version": "1.0",
+    "url": "dummy",
+    "username": "dev@example.com",
+    "userpw": "hunter2-canary",
+    "auth-string": AUTH,
+    "deviceTypeId": "a6542896-8464-48e1-b12f-664a57e4e703",
+    "partnerId": "4f7de484-cf23-478d-90a7-412104d5120b",
+    "imageFiles": {"a": "hub_update.bin"},
+}
+EVERYTHING = (*config.RECORD_NEEDS, *config.PUBLISH_NEEDS)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(document, name="partner-ota-conf.json"):
+        path = tmp_path / name
+        path.write_text(document if isinstance(document, str) else json.dumps(document))
+        path.chmod(0o600)
+        return str(path)
+
+    return write
+
+
+def faults_of(path, settings=None, environ=None, needs=()):
+    with pytest.raises(errors.ConfigError) as caught:
+        config.load(path, settings or {}, environ or {}, needs)
+    return str(caught.value)
+
+
+def test_aferos_own_file_is_read_as_it_is(write):
+    loaded = config.load(write(GOOD), {"build_number": "2"}, {}, EVERYTHING)
+    assert (loaded.name, loaded.version, loaded.build_number) == ("Gateway", "1.0", "2")
+    assert loaded.credentials.userpw.reveal() == "hunter2-canary"
+    assert loaded.service_url == "https://api.afero.io"
+    assert loaded.warnings == ()
+
+
+def test_yaml_says_the_same_as_json(write):
+    text = yaml.safe_dump(GOOD)
+    assert config.load(write(text, "conf.yml"), {}, {}).name == config.load(write(GOOD), {}, {}).name
+
+
+@pytest.mark.parametrize("slot", ["A", "a"])
+def test_both_spellings_of_the_slot_name_the_image_file(write, slot):
+    assert config.load(write({**GOOD, "imageFiles": {slot: "x.bin"}}), {}, {}).image_file == "x.bin"
+
+
+def test_a_setting_beats_the_file_and_an_empty_one_does_not(write):
+    loaded = config.load(write(GOOD), {"name": "Other", "version": ""}, {})
+    assert (loaded.name, loaded.version) == ("Other", "1.0")
+
+
+def test_the_environment_beats_the_file_for_secrets(write):
+    loaded = config.load(write(GOOD), {}, {"AFERO_OTA_USERPW": "from-env"})
+    assert loaded.credentials.userpw.reveal() == "from-env"
+
+
+def test_a_secret_may_come_from_a_command_that_runs_only_when_it_is_used(write, tmp_path):
+    marker = tmp_path / "ran"
+    document = {key: value for key, value in GOOD.items() if key != "userpw"}
+    path = write({**document, "userpw-command": f"touch {marker}; echo from-command"})
+    loaded = config.load(path, {}, {}, config.LOGIN_NEEDS)
+    assert not marker.exists()
+    assert loaded.credentials.userpw.reveal() == "from-command"
+
+
+def test_a_secret_command_that_fails_says_which(write):
+    path = write({**GOOD, "userpw": "", "userpw-command": "exit 3"})
+    with pytest.raises(errors.ConfigError, match="userpw-command.*exit status 3"):
+        config.load(path, {}, {}).credentials.userpw.reveal()
+
+
+def test_a_secret_never_shows_itself(write):
+    loaded = config.load(write(GOOD), {}, {})
+    assert "canary" not in repr(loaded) + str(loaded.credentials) + f"{loaded.credentials.userpw}"
+
+
+def test_everything_missing_is_reported_at_once_by_name():
+    message = faults_of(None, needs=EVERYTHING)
+    for name in ("name", "version", "build_number", "partner_id", "device_type_id", "username", "userpw", "auth-string"):
+        assert f"- {name}: not set" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "x" * 36}, "name in .*36 characters, at most 35"),
+        ({"description": "x" * 501}, "description in .*501 characters, at most 500"),
+        ({"tags": ["x" * 36]}, "tags in .*36 characters"),
+        ({"tags": ["a,b"]}, "comma"),
+        ({"tags": 3}, "tags in .*expected a list"),
+        ({"version": 1.1}, "version in .*the number 1.1, expected text: put it in quotes"),
+        ({"version": "1 0"}, "contains a space"),
+        ({"buildNumber": "12a"}, "buildNumber in .*not a number"),
+        ({"buildNumber": -1}, "buildNumber in .*not a number"),
+        ({"debugBuild": "perhaps"}, "neither yes nor no"),
+        ({"imageFiles": {"b": "x"}}, "has no slot \"A\""),
+        ({"imageFiles": {"A": 3}}, "imageFiles in .*the number 3"),
+        ({"serviceUrl": "http://api.afero.io"}, "https is required"),
+        ({"serviceUrl": "http://127.0.0.1.evil.example"}, "https is required"),
+        ({"serviceUrl": "https://me:pw@api.afero.io"}, "user name"),
+        ({"serviceUrl": "api.afero.io"}, "is not a URL|https is required"),
+        ({"auth-string": "not base64!"}, "auth-string in .*base64"),
+        ({"partnerId": True}, "partnerId in .*true or false"),
+        ({"name": "line\nbreak"}, "control character"),
+    ],
+)
+def test_a_wrong_value_is_reported_with_its_key_and_what_is_expected(write, change, said):
+    with pytest.raises(errors.ConfigError, match=said):
+        config.load(write({**GOOD, **change}), {}, {})
+
+
+def test_a_wrong_secret_is_reported_without_its_value(write):
+    assert "canary" not in faults_of(write({**GOOD, "auth-string": "canary canary", "userpw": "canary\n"}))
+
+
+@pytest.mark.parametrize("url", ["https://api.afero.io/", "http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"])
+def test_https_anywhere_and_http_to_this_machine_are_good_service_urls(write, url):
+    assert config.load(write({**GOOD, "serviceUrl": url}), {}, {}).service_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "null", '"x"', "\x00"])
+def test_a_file_that_is_no_mapping_is_reported_with_its_path(write, text):
+    assert "partner-ota-conf.json" in faults_of(write(text))
+
+
+@pytest.mark.parametrize("name", ["nowhere.json", "nowhere.yml"])
+def test_a_file_that_is_not_there_is_reported_with_its_path(name):
+    assert f"{name}: cannot be read" in faults_of(name)
+
+
+def test_a_file_with_secrets_that_others_can_read_is_warned_about(write):
+    path = write(GOOD)
+    os.chmod(path, 0o644)
+    assert "chmod 600" in " ".join(config.load(path, {}, {}).warnings)
+
+
+def test_an_unknown_key_is_warned_about_with_the_closest_known_one(write):
+    loaded = config.load(write({**GOOD, "deviceTypeID": "x"}), {}, {})
+    assert "did you mean 'deviceTypeId'?" in " ".join(loaded.warnings)
+
+
+KEYS = [key for key, _, _ in config.FIELDS.values()] + list(config.SECRETS) + [f"{name}-command" for name in config.SECRETS]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=60),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(document=st.dictionaries(st.sampled_from(KEYS), VALUES), as_yaml=st.booleans())
+def test_whatever_the_values_are_the_answer_is_a_configuration_or_named_faults(tmp_path, document, as_yaml):
+    path = tmp_path / ("fuzz.yml" if as_yaml else "fuzz.json")
+    text = yaml.safe_dump(document) if as_yaml else json.dumps(document)
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    try:
+        config.load(str(path), {}, {})
+    except errors.ConfigError as error:
+        assert all(any(key in fault.field for key in [*KEYS, "fuzz"]) for fault in error.faults)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200), as_yaml=st.booleans())
+def test_whatever_the_bytes_are_the_answer_is_a_configuration_or_the_files_name(tmp_path, content, as_yaml):
+    path = tmp_path / ("bytes.yml" if as_yaml else "bytes.json")
+    path.write_bytes(content)
+    try:
+        config.load(str(path), {}, {})
+    except errors.ConfigError as error:
+        assert error.faults and all(str(path) in fault.field for fault in error.faults)
