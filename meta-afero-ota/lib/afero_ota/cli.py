@@ -415,9 +415,8 @@ def _deploy(options: argparse.Namespace) -> int:
     if not image.get("url"):
         raise errors.RefusedError(f"image {options.image_id} has no file in the cloud; upload it first")
     with journal.Journal(options.journal) as log:
-        outcomes = rollout.push(
-            cloud, options.image_id, str(image.get("versionNumber", "")), devices, log, _say(options), options.again
-        )
+        number, say = str(image.get("versionNumber", "")), _say(options) if options.verbose else (lambda text: None)
+        outcomes = rollout.push(cloud, options.image_id, number, devices, log, say, options.again)
     rows = [(outcome.device_id, outcome.result, outcome.detail) for outcome in outcomes]
     names = ("device", "result", "detail")
     _result(options, [dict(zip(names, row)) for row in rows], _table(names, rows))

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS types (type INTEGER PRIMARY KEY, doc TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS records (
     id INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL UNIQUE,
-    type INTEGER NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, doc TEXT NOT NULL, UNIQUE (type, name, version));
+    type INTEGER NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, doc TEXT NOT NULL,
+    place INTEGER NOT NULL DEFAULT 0, UNIQUE (type, name, version));
 CREATE TABLE IF NOT EXISTS images (
     id INTEGER PRIMARY KEY AUTOINCREMENT, device_type TEXT NOT NULL,
     type INTEGER NOT NULL, number INTEGER NOT NULL, doc TEXT NOT NULL, UNIQUE (device_type, type, number));
@@ -24,10 +26,12 @@ CREATE TABLE IF NOT EXISTS uploads (sha256 TEXT PRIMARY KEY, size INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS devices (
     id TEXT PRIMARY KEY, device_type TEXT NOT NULL, friendly_name TEXT NOT NULL, number INTEGER NOT NULL DEFAULT 0,
-    updating INTEGER NOT NULL DEFAULT 0, reported INTEGER NOT NULL DEFAULT 0);
+    updating INTEGER NOT NULL DEFAULT 0, reported INTEGER NOT NULL DEFAULT 0, available INTEGER NOT NULL DEFAULT 1,
+    behaviour TEXT NOT NULL DEFAULT 'normal');
 CREATE TABLE IF NOT EXISTS pushes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, image INTEGER NOT NULL, time INTEGER NOT NULL,
-    state TEXT NOT NULL DEFAULT 'pending', detail TEXT NOT NULL DEFAULT '');
+    state TEXT NOT NULL DEFAULT 'pending', detail TEXT NOT NULL DEFAULT '', offset INTEGER NOT NULL DEFAULT 0,
+    total INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS tokens (token TEXT PRIMARY KEY, kind TEXT NOT NULL, ends REAL NOT NULL);
 """
 # three ranges, so that a client that mixes the ids up is found out
@@ -47,6 +51,11 @@ KNOWN_TYPES = {
 def now() -> int:
     """Milliseconds since 1970."""
     return int(time.time() * 1000)
+
+
+def _digest(token: str) -> str:
+    # a copy of the data folder must not be a way in
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 class Store:
@@ -83,12 +92,13 @@ class Store:
 
     def add_token(self, kind: str, lifetime: float) -> str:
         token = secrets.token_urlsafe(24)
-        self.db.execute("INSERT INTO tokens VALUES (?, ?, ?)", (token, kind, time.time() + lifetime))
+        self.db.execute("DELETE FROM tokens WHERE ends < ?", (time.time(),))
+        self.db.execute("INSERT INTO tokens VALUES (?, ?, ?)", (_digest(token), kind, time.time() + lifetime))
         return token
 
     def token_is_good(self, token: str, kind: str) -> bool:
         query = "SELECT 1 FROM tokens WHERE token = ? AND kind = ? AND ends > ?"
-        return self.db.execute(query, (token, kind, time.time())).fetchone() is not None
+        return self.db.execute(query, (_digest(token), kind, time.time())).fetchone() is not None
 
     def drop_tokens(self, kind: str) -> None:
         self.db.execute("DELETE FROM tokens WHERE kind = ?", (kind,))
@@ -122,15 +132,15 @@ class Store:
 
     # ---- records -----------------------------------------------------------------------------------------------------
 
-    def add_record(self, doc: dict[str, Any]) -> dict[str, Any] | None:
-        """Number and keep a record; None when (type, name, version) is taken."""
+    def add_record(self, doc: dict[str, Any], place: int = 0) -> dict[str, Any] | None:
+        """Number and keep a record; None when (type, name, version) is taken. A smaller place is listed earlier."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
             last = self.db.execute("SELECT max(number) FROM records").fetchone()[0]
             number = max(FIRST_NUMBER, (last or 0) + 1)
-            key = (number, doc["type"], doc["name"], doc["version"])
+            key = (number, doc["type"], doc["name"], doc["version"], place)
             cursor = self.db.execute(
-                "INSERT INTO records (number, type, name, version, doc) VALUES (?, ?, ?, ?, '')", key
+                "INSERT INTO records (number, type, name, version, place, doc) VALUES (?, ?, ?, ?, ?, '')", key
             )
             stamp = now()
             doc = {**doc, "id": str(cursor.lastrowid), "versionNumber": str(number)}
@@ -142,10 +152,11 @@ class Store:
         self.db.execute("COMMIT")
         return doc
 
-    def records(self, number_of_type: int | None = None) -> list[dict[str, Any]]:
-        where = "" if number_of_type is None else "WHERE type = ?"
-        values = () if number_of_type is None else (number_of_type,)
-        return self._docs(f"SELECT doc FROM records {where} ORDER BY id", values)
+    def records(self, number_of_type: int | None = None, lag: int = 0) -> list[dict[str, Any]]:
+        """All records or those of a type; without those made in the last `lag` milliseconds."""
+        query = "SELECT doc FROM records WHERE type = coalesce(?, type) ORDER BY place, id"
+        limit = now() - lag
+        return [doc for doc in self._docs(query, (number_of_type,)) if not lag or doc["createdTimestamp"] <= limit]
 
     def record(self, number_of_type: int, number: int) -> dict[str, Any] | None:
         query = "SELECT doc FROM records WHERE type = ? AND number = ?"
@@ -160,10 +171,6 @@ class Store:
         except sqlite3.IntegrityError:
             return False
         return True
-
-    def record_exists(self, number_of_type: int, name: str, version: str, but: int | None) -> bool:
-        query = "SELECT 1 FROM records WHERE type = ? AND name = ? AND version = ? AND id IS NOT ?"
-        return self.db.execute(query, (number_of_type, name, version, but)).fetchone() is not None
 
     # ---- images ------------------------------------------------------------------------------------------------------
 
@@ -230,9 +237,26 @@ class Store:
     def devices(self) -> list[sqlite3.Row]:
         return list(self.db.execute("SELECT * FROM devices ORDER BY id"))
 
+    def change_device(self, device: str, changes: Mapping[str, Any]) -> None:
+        """Set behaviour, updating, available or versionNumber."""
+        columns = {"behaviour": "behaviour", "updating": "updating", "available": "available", "versionNumber": "number"}
+        for name, value in changes.items():
+            value = value if name == "behaviour" else int(value)
+            self.db.execute(f"UPDATE devices SET {columns[name]} = ? WHERE id = ?", (value, device))
+        if "behaviour" in changes and "available" not in changes:
+            here = changes["behaviour"] != "offline"
+            self.db.execute("UPDATE devices SET available = ? WHERE id = ?", (int(here), device))
+
+    def drop_device(self, device: str) -> None:
+        self.db.execute("DELETE FROM devices WHERE id = ?", (device,))
+
     def report(self, device: str, updating: bool, number: int | None) -> None:
         query = "UPDATE devices SET updating = ?, number = coalesce(?, number), reported = ? WHERE id = ?"
         self.db.execute(query, (int(updating), number, now(), device))
+
+    def progress(self, device: str, offset: int, total: int) -> None:
+        query = "UPDATE pushes SET offset = ?, total = ? WHERE device = ? AND state = 'pending'"
+        self.db.execute(query, (offset, total, device))
 
     def add_push(self, device: str, image: int) -> None:
         self.db.execute("INSERT INTO pushes (device, image, time) VALUES (?, ?, ?)", (device, image, now()))

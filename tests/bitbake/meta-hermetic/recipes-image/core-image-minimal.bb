@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+SUMMARY = "An image of data only"
+
+require hermetic-image.inc

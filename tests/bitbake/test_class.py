@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: MIT
+"""`inherit afero-ota`, in real builds against the local OTA service over real sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tarfile
+import time
+
+import pytest
+import requests
+from running import RunningService
+
+IMAGE = "core-image-minimal"
+OURS = {"do_create_ota_record", "do_package_ota", "do_upload_ota", "do_deploy_ota"}
+INHERIT = f'IMAGE_CLASSES:append:pn-{IMAGE} = " afero-ota"\nIMAGE_CLASSES:append:pn-other-image = " afero-ota"\n'
+SECRETS = {"userpw": "canary-pw-9f2c", "auth-string": "Y2FuYXJ5LWNsaWVudDpjYW5hcnktc2VjcmV0"}
+
+
+@pytest.fixture(scope="module")
+def service():
+    with RunningService(conf=SECRETS) as running:
+        # the build user must be able to read it; BitBake reads the file, never a variable
+        os.chmod(running.folder, 0o755)
+        os.chmod(running.conf, 0o644)
+        yield running
+
+
+def cloud(service, number, more=""):
+    return INHERIT + f'AFERO_OTA_CONF = "{service.conf}"\nAFERO_OTA_BUILD_NUMBER = "{number}"\n{more}\n'
+
+
+@pytest.fixture(scope="module")
+def build(scarthgap, folder, service):
+    """One build folder whose image was built once, with build number 1 and a record of the cloud."""
+    build = scarthgap.build(folder / "main", cloud(service, 1))
+    done = build.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    return build
+
+
+@pytest.fixture
+def ready(build, service):
+    """The shared build folder, back at build number 1."""
+    build.local_conf = cloud(service, 1)
+    done = build.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    return build
+
+
+def payload(build, image=IMAGE):
+    return build.deploy / f"{image}-ota" / "hub_update.bin"
+
+
+def record_in(path):
+    with tarfile.open(path) as archive:
+        member = archive.getmember("./etc/full-ota-record.json")
+        assert (member.uid, member.gid, member.mode) == (0, 0, 0o644)
+        assert archive.getmember("./etc/full_ota_record.json").linkname == "full-ota-record.json"
+        return archive.extractfile(member).read()
+
+
+def cloud_records(service):
+    url = f"{service.url}/v1/ota/partners/{service.partner_id}/pool/types/5?size=500"
+    answer = requests.get(url, headers={"Authorization": f"Bearer {service.token()}"}, timeout=30)
+    return {record["version"]: record for record in answer.json()["content"]}
+
+
+def fails(build, *arguments, env=None):
+    """Run bitbake, expect a refusal without a traceback, return what it said."""
+    done = build.bitbake(*arguments, env=env)
+    assert done.returncode != 0, done.output
+    assert "Traceback" not in done.output, done.output
+    return done
+
+
+def test_a_foreign_image_gets_the_record_that_the_cloud_has(ready, service):
+    inside = json.loads(record_in(payload(ready)))
+    there = cloud_records(service)["1.0.1"]
+    assert {key: inside[key] for key in ("id", "name", "version", "versionNumber")} == {
+        key: there[key] for key in ("id", "name", "version", "versionNumber")
+    }
+
+
+def test_the_manifest_tells_what_the_payload_is(ready):
+    manifest = json.loads((payload(ready).parent / "hub_update.bin.manifest.json").read_text())
+    content = payload(ready).read_bytes()
+    assert (manifest["sha256"], manifest["size"]) == (hashlib.sha256(content).hexdigest(), len(content))
+    facts = (manifest["image"], manifest["machine"], manifest["version"], manifest["record"]["version"])
+    assert facts == (IMAGE, "qemuarm", "1.0.1", "1.0.1")
+    assert manifest["distro"].startswith("poky ")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", manifest["buildTime"])
+    assert re.fullmatch(r"\S+:[0-9a-f]{40}", manifest["layers"]["meta"])
+
+
+def test_a_second_build_runs_no_task_of_ours(ready):
+    again = ready.bitbake(IMAGE)
+    assert again.returncode == 0
+    assert again.ran(IMAGE) & (OURS | {"do_rootfs"}) == set()
+
+
+def test_upload_puts_exactly_the_payload_into_the_cloud_and_a_second_upload_finds_nothing_to_do(ready, service):
+    first = ready.bitbake("-c", "upload_ota", IMAGE)
+    assert first.returncode == 0, first.output
+    assert str(payload(ready)) in first.output
+    there = requests.get(cloud_records(service)["1.0.1"]["url"], timeout=30).content
+    assert there == payload(ready).read_bytes()
+    again = ready.bitbake("-c", "upload_ota", IMAGE)
+    assert again.returncode == 0
+    assert "nothing to do" in again.output
+    assert service.sim.stats()["associations"] == 1
+
+
+def test_upload_and_deploy_are_no_part_of_a_build(ready):
+    graph = ready.bitbake("-n", "-f", "-C", "rootfs", IMAGE)
+    assert graph.ran(IMAGE) & OURS >= {"do_package_ota"}
+    assert graph.ran(IMAGE) & {"do_upload_ota", "do_deploy_ota"} == set()
+
+
+def test_a_new_build_number_reruns_record_rootfs_and_payload_and_nothing_of_other_recipes(ready, service):
+    before = payload(ready).read_bytes()
+    ready.local_conf = cloud(service, 2)
+    done = ready.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    assert done.ran(IMAGE) >= {"do_create_ota_record", "do_rootfs", "do_package_ota"}
+    assert {task for task in done.tasks if not task.startswith(f"{IMAGE}:")} == set()
+    assert payload(ready).read_bytes() != before
+    assert json.loads(record_in(payload(ready)))["version"] == "1.0.2"
+
+
+def test_a_changed_password_rebuilds_nothing(ready, service):
+    other = service.folder / "other-conf.json"
+    other.write_text(json.dumps({**json.loads(service.conf.read_text()), "userpw": "changed"}))
+    ready.local_conf = cloud(service, 1).replace(str(service.conf), str(other))
+    done = ready.bitbake(IMAGE)
+    assert done.returncode == 0
+    assert done.ran(IMAGE) & (OURS | {"do_rootfs"}) == set()
+
+
+def test_a_record_that_was_lost_locally_is_found_again_and_gives_the_same_payload(ready, service):
+    before, records = payload(ready).read_bytes(), len(cloud_records(service))
+    assert ready.bitbake("-c", "cleansstate", IMAGE).returncode == 0
+    done = ready.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    assert "do_create_ota_record" in done.ran(IMAGE)
+    assert payload(ready).read_bytes() == before
+    assert len(cloud_records(service)) == records
+
+
+def test_a_build_from_a_shared_state_mirror_takes_the_payload_from_there(ready, scarthgap, folder, service):
+    mirror = f'SSTATE_MIRRORS = "file://.* file://{ready.sstate_dir}/PATH;downloadfilename=PATH"\n'
+    second = scarthgap.build(folder / "second", cloud(service, 1, mirror))
+    done = second.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    assert "do_rootfs" not in done.ran(IMAGE)
+    assert payload(second).read_bytes() == payload(ready).read_bytes()
+
+
+def test_deploy_pushes_to_the_named_devices_and_never_twice(ready, service):
+    service.sim.register("device-1")
+    devices = service.folder / "devices.txt"
+    devices.write_text("device-1  # the first hub\n")
+    ready.local_conf = cloud(service, 1, f'AFERO_OTA_DEVICES = "@{devices}"')
+    for _ in range(2):
+        done = ready.bitbake("-c", "deploy_ota", IMAGE)
+        assert done.returncode == 0, done.output
+    assert service.sim.stats()["pushes"] == {"device-1": 1}
+    offered = service.sim.update("device-1")
+    assert offered["versionNumber"] == json.loads(record_in(payload(ready)))["versionNumber"]
+    assert offered["sha256"] == hashlib.sha256(payload(ready).read_bytes()).hexdigest()
+
+
+def test_deploy_without_devices_uploads_and_says_so(ready):
+    done = ready.bitbake("-c", "deploy_ota", IMAGE)
+    assert done.returncode == 0, done.output
+    assert "AFERO_OTA_DEVICES names no device" in done.output
+
+
+def test_another_content_under_an_uploaded_version_is_refused_with_the_remedy(ready, service):
+    assert ready.bitbake("-c", "upload_ota", IMAGE).returncode == 0
+    ready.local_conf = cloud(service, 1, 'HELLO:pn-hello-data = "changed"')
+    said = fails(ready, "-c", "upload_ota", IMAGE).output
+    assert "uploaded already with another content" in said
+    assert "AFERO_OTA_BUILD_NUMBER" in said
+
+
+def test_no_secret_is_in_any_file_or_output_of_a_build(ready, service):
+    secrets = {"AFERO_OTA_USERNAME": "dev@example.com", "AFERO_OTA_USERPW": SECRETS["userpw"]}
+    env = {**secrets, "AFERO_OTA_AUTH_STRING": SECRETS["auth-string"]}
+    outputs = [
+        ready.bitbake("-c", "upload_ota", IMAGE, env=env).output,
+        ready.bitbake("-e", IMAGE, env=env).output,
+        ready.bitbake("-D", "-f", "-c", "create_ota_record", IMAGE, env=env).output,
+    ]
+    folders = [str(ready.tmpdir), str(ready.sstate_dir), str(ready.folder / "cache"), str(ready.folder)]
+    for canary in ("canary-pw", SECRETS["auth-string"]):
+        assert all(canary not in output for output in outputs)
+        found = subprocess.run(["grep", "-rlaF", canary, *folders], stdout=subprocess.PIPE, text=True)
+        assert found.stdout == ""
+    # sstate archives and signature files are compressed
+    for file in [*ready.sstate_dir.rglob("*.zst"), *ready.tmpdir.rglob("*.sig*")]:
+        content = subprocess.run(["zstdcat", "-f", str(file)], stdout=subprocess.PIPE).stdout
+        assert b"canary-pw" not in content and SECRETS["auth-string"].encode() not in content
+
+
+@pytest.fixture(scope="module")
+def offline(scarthgap, folder):
+    """A build folder without an account."""
+    build = scarthgap.build(folder / "offline", INHERIT)
+    done = build.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    return build
+
+
+@pytest.fixture
+def plain(offline):
+    offline.local_conf = INHERIT
+    return offline
+
+
+def test_without_an_account_the_record_is_offline_and_no_task_asks_the_cloud(plain):
+    assert plain.bitbake(IMAGE).returncode == 0
+    record = json.loads(record_in(payload(plain)))
+    assert (record["id"], record["versionNumber"], record["name"]) == ("", "0", IMAGE)
+    assert "do_create_ota_record" not in plain.bitbake("-n", "-C", "rootfs", IMAGE).ran(IMAGE)
+
+
+def test_an_image_with_an_offline_record_is_not_uploaded(plain, service):
+    plain.local_conf = INHERIT + f'AFERO_OTA_CONF = "{service.conf}"\nAFERO_OTA_RECORD = "offline"\n'
+    said = fails(plain, "-c", "upload_ota", IMAGE).output
+    assert "offline record" in said
+    assert 'AFERO_OTA_RECORD = "cloud"' in said
+
+
+def test_upload_without_an_account_names_the_missing_line(plain):
+    assert 'write: AFERO_OTA_CONF = "' in fails(plain, "-c", "upload_ota", IMAGE).output
+
+
+@pytest.mark.parametrize("spelling", ["full-ota-record.json", "full_ota_record.json"])
+def test_a_record_made_earlier_is_taken_from_its_classic_place_under_either_name(plain, spelling):
+    record = {"id": "11561", "name": "Gateway", "type": 5, "version": "1.0.7", "versionNumber": "7112", "url": "", "tags": []}
+    path = plain.tmpdir / spelling
+    path.write_text(json.dumps(record))
+    try:
+        plain.local_conf = INHERIT + 'AFERO_OTA_RECORD = "${TMPDIR}/full-ota-record.json"\n'
+        done = plain.bitbake(IMAGE)
+        assert done.returncode == 0, done.output
+        assert json.loads(record_in(payload(plain)))["versionNumber"] == "7112"
+        path.write_text(json.dumps({**record, "versionNumber": "7113"}))
+        changed = plain.bitbake(IMAGE)
+        assert "do_rootfs" in changed.ran(IMAGE)
+        assert json.loads(record_in(payload(plain)))["versionNumber"] == "7113"
+    finally:
+        path.unlink()
+
+
+def test_two_images_in_one_build_folder_keep_their_own_payloads(plain):
+    done = plain.bitbake(IMAGE, "other-image")
+    assert done.returncode == 0, done.output
+    names = [json.loads(record_in(payload(plain, image)))["name"] for image in (IMAGE, "other-image")]
+    assert names == [IMAGE, "other-image"]
+
+
+@pytest.mark.parametrize("fstype", ["tar.xz", "tar.zst", "ext4.gz", "squashfs"])
+def test_the_payload_is_the_image_of_the_chosen_type(plain, fstype):
+    plain.local_conf = INHERIT + f'AFERO_OTA_IMAGE_FSTYPE = "{fstype}"\n'
+    done = plain.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    [image] = [path for path in plain.deploy.glob(f"{IMAGE}-*.{fstype}") if not path.is_symlink()]
+    assert payload(plain).read_bytes() == image.read_bytes()
+
+
+def test_the_payload_may_have_another_name(plain):
+    plain.local_conf = INHERIT + 'AFERO_OTA_IMAGE_FILE = "gateway.img"\n'
+    assert plain.bitbake(IMAGE).returncode == 0
+    assert sorted(os.listdir(payload(plain).parent)) == ["gateway.img", "gateway.img.manifest.json"]
+
+
+def test_packaging_takes_no_second_copy_of_the_image(plain):
+    assert plain.bitbake(IMAGE).returncode == 0
+    [image] = [path for path in plain.deploy.glob(f"{IMAGE}-*.tar.gz") if not path.is_symlink()]
+    assert payload(plain).stat().st_ino == image.stat().st_ino
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('AFERO_OTA_NAME = "%s"' % ("x" * 36), ["name: 36 characters, at most 35"]),
+        ('AFERO_OTA_TAGS = "%s"' % ("x" * 36), ["tags: 36 characters"]),
+        ('AFERO_OTA_DESCRIPTION = "%s"' % ("x" * 501), ["description: 501 characters"]),
+        ('AFERO_OTA_SERVICE_URL = "http://api.afero.io"', ["https is required"]),
+        ('AFERO_OTA_BUILDNUMBER = "3"', ["AFERO_OTA_BUILDNUMBER", "did you mean 'AFERO_OTA_BUILD_NUMBER'?"]),
+        ('AFERO_OTA_USERPW = "x"', ["AFERO_OTA_USERPW: a secret is the value of a BitBake variable"]),
+        ('AFERO_OTA_CONF = "/nowhere.json"', ["/nowhere.json: cannot be read"]),
+        ('AFERO_OTA_RECORD = "/nowhere.json"', ["/nowhere.json: the record cannot be read"]),
+        (
+            'AFERO_OTA_RECORD = "cloud"\nAFERO_OTA_DEBUG_BUILD = "maybe"',
+            [
+                "AFERO_OTA_CONF: not set",
+                'write: AFERO_OTA_CONF = "/path/to/partner-ota-conf.json"',
+                'write: AFERO_OTA_NAME = "Gateway"',
+                'write: AFERO_OTA_BUILD_NUMBER = "42"',
+                "partner_id: not set",
+                "device_type_id: not set",
+                "userpw: not set",
+                "debug_build: 'maybe' is neither yes nor no",
+            ],
+        ),
+    ],
+    ids=lambda value: value[:24] if isinstance(value, str) else "",
+)
+def test_faults_of_the_configuration_are_reported_together_before_the_first_task(plain, lines, said):
+    plain.local_conf = INHERIT + lines + "\n"
+    done = fails(plain, IMAGE)
+    assert done.tasks == set()
+    for text in said:
+        assert text in done.output
+
+
+def test_a_fault_in_one_image_does_not_stop_another(plain):
+    plain.local_conf = INHERIT + f'AFERO_OTA_SERVICE_URL:pn-{IMAGE} = "nonsense"\n'
+    assert plain.bitbake("other-image").returncode == 0
+
+
+def test_the_class_costs_little_time(scarthgap, folder, capsys):
+    seconds = {}
+    for name, conf in (("without", ""), ("with", INHERIT)):
+        build = scarthgap.build(folder / f"time-{name}", conf)
+        start = time.monotonic()
+        assert build.bitbake(IMAGE).returncode == 0
+        seconds[name] = time.monotonic() - start
+    with capsys.disabled():
+        print(f"\nhermetic build, cold: {seconds['without']:.1f} s without the class, {seconds['with']:.1f} s with it")
+    assert seconds["with"] < 60
+    # the class adds one small task and one line of a rootfs; the rest of the allowance is the machine's noise
+    assert seconds["with"] < seconds["without"] + 10
+
+
+def test_the_journey_works_on_both_releases(any_release, folder):
+    with RunningService() as running:
+        os.chmod(running.folder, 0o755)
+        os.chmod(running.conf, 0o644)
+        build = any_release.build(folder / f"journey-{any_release.release}", cloud(running, 5))
+        done = build.bitbake("-c", "upload_ota", IMAGE)
+        assert done.returncode == 0, done.output
+        assert requests.get(cloud_records(running)["1.0.5"]["url"], timeout=30).content == payload(build).read_bytes()

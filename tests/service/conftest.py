@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""The local OTA service, running, for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from api import Api
+
+from running import RunningService
+
+
+@pytest.fixture(scope="session")
+def shared_service() -> Iterator[RunningService]:
+    """One service for all tests that only look at what they made themselves."""
+    with RunningService() as service:
+        yield service
+
+
+@pytest.fixture
+def api(shared_service: RunningService) -> Api:
+    """A logged-in client of the shared service."""
+    return Api(shared_service)
+
+
+@pytest.fixture
+def own_service() -> Iterator[RunningService]:
+    """A service of the test's own: empty, and its to break."""
+    with RunningService() as service:
+        yield service
+
+
+@pytest.fixture
+def own_api(own_service: RunningService) -> Api:
+    """A logged-in client of the test's own service."""
+    return Api(own_service)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""The command: `ota-service --port N --data DIR --conf FILE --faults FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+
+from . import account, server, signing
+from .faults import Plan, PlanError
+from .service import Service
+from .store import Store
+
+DEFAULT_PORT = 8080
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        owner, plan = account.load(options.conf), Plan.load(options.faults)
+    except (OSError, ValueError, PlanError) as error:
+        return complain(str(error))
+    with tempfile.TemporaryDirectory(prefix="ota-service-") as scratch:
+        try:
+            folder = Path(options.data or scratch)
+            store = Store(folder)
+            key = signing.load_or_make_key(folder / "signing-key.pem")
+        except (OSError, ValueError, sqlite3.Error) as error:
+            return complain(f"the data folder {options.data} cannot be used: {error}. Name another with --data.")
+        write_log(folder)
+        try:
+            listener = server.bind(options.port)
+        except OSError as error:
+            return complain(f"port {options.port} cannot be used: {error.strerror}. Name another, or 0 for any.")
+        try:
+            server.serve(Service(store, owner, key, plan, options.token_lifetime), listener)
+        finally:
+            listener.close()
+            store.close()
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="ota-service",
+        description="A local stand-in for the Afero OTA service, for tests and rehearsals. It listens on 127.0.0.1 only.",
+        epilog="Without --conf: username dev@example.com, userpw rehearsal, auth-string base64 of local-client:local-secret, "
+        f"partnerId {account.Account.partner_id}, deviceTypeId {account.Account.device_type_id}.",
+    )
+    parser.add_argument("--port", type=port, default=DEFAULT_PORT, help="0 takes any free one (default: %(default)s)")
+    parser.add_argument("--data", metavar="DIR", help="where everything is kept (default: forgotten at the end)")
+    parser.add_argument("--conf", metavar="FILE", help="partner-ota-conf file whose account may log in")
+    parser.add_argument("--faults", metavar="FILE", help="what goes wrong, see tests/service/README.md")
+    parser.add_argument(
+        "--token-lifetime", type=seconds, default=16_086.0, metavar="S", help="seconds (default: %(default)g)"
+    )
+    return parser.parse_args(arguments)
+
+
+def port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; expected 0 to 65535")
+    return number
+
+
+def seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a lifetime; expected seconds above 0")
+    return number
+
+
+def write_log(folder: Path) -> None:
+    """Calls go to service.log (never a body, a header or a query); warnings to standard error as well."""
+    form = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    file, console = logging.FileHandler(folder / "service.log", encoding="utf-8"), logging.StreamHandler()
+    console.setLevel(logging.WARNING)
+    for handler in (file, console):
+        handler.setFormatter(form)
+        logging.getLogger().addHandler(handler)
+    logging.getLogger("ota_service").setLevel(logging.INFO)
+
+
+def complain(message: str) -> int:
+    print(f"ota-service: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
