@@ -71,6 +71,8 @@ AFERO_OTA_JOURNAL = "${LOG_DIR}/afero-ota/${MACHINE}-${PN}.jsonl"
 AFERO_OTA_JOURNAL[doc] = "The journal of what was sent; survives a clean."
 
 IMAGE_FSTYPES:append = " ${AFERO_OTA_IMAGE_FSTYPE}"
+# scarthgap keeps access and change times in the archive, so that no two builds would give the same payload (later releases do this)
+IMAGE_CMD_TAR:append = " --pax-option=delete=atime,delete=ctime"
 
 python () {
     afero_ota.tasks.configure(d)

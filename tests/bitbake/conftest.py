@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+
 from harness import RELEASES, Unavailable, Workspace, cache_folder
 
 _open: dict[str, Workspace | str] = {}

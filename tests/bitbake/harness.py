@@ -27,7 +27,9 @@ UPSTREAM = {
     "scarthgap": ("git.yoctoproject.org.poky", "https://git.yoctoproject.org/poky"),
     "wrynose": ("git.openembedded.org.openembedded-core", "https://git.openembedded.org/openembedded-core"),
 }
-_TASK = re.compile(r"NOTE: Running (?:setscene |noexec )?task \d+ of \d+ \((?:virtual:[^:]+:)?(?:mc:[^:]*:)?\S*/([^/\s]+?)(?:_[^_/]*)?\.bb:(do_\w+)\)")
+_TASK = re.compile(
+    r"NOTE: Running (?:setscene |noexec )?task \d+ of \d+ \((?:virtual:[^:]+:)?(?:mc:[^:]*:)?\S*/([^/\s]+?)(?:_[^_/]*)?\.bb:(do_\w+)\)"
+)
 
 
 class Unavailable(Exception):
@@ -68,7 +70,9 @@ def why_unavailable(release: str = "scarthgap") -> str:
         return ""
     try:
         command = ["git", "ls-remote", "--exit-code", url, "HEAD"]
-        reached = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30).returncode == 0
+        reached = (
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30).returncode == 0
+        )
     except (OSError, subprocess.TimeoutExpired):
         reached = False
     return "" if reached else f"{url} cannot be reached, and {reference_folder()} holds no clone of it"
@@ -76,7 +80,9 @@ def why_unavailable(release: str = "scarthgap") -> str:
 
 def _tools() -> str:
     """The folder of kas and of a Python with this project's modules."""
-    setup = subprocess.run([PROJECT / "scripts" / "setup", "core", "build"], stdout=subprocess.PIPE, text=True, check=True)
+    setup = subprocess.run(
+        [PROJECT / "scripts" / "setup", "core", "build"], stdout=subprocess.PIPE, text=True, check=True
+    )
     return setup.stdout.strip().splitlines()[-1]
 
 
@@ -153,7 +159,9 @@ class Workspace:
 
     def run(self, command: list[str], cwd: Path, env: dict[str, str] | None = None, timeout: float = 900) -> Result:
         """Run as the build user, in a process group that is ended whole when the time is up."""
-        identity = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        identity = (
+            {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        )
         process = subprocess.Popen(
             command,
             cwd=cwd,

@@ -13,6 +13,7 @@ import time
 
 import pytest
 import requests
+
 from running import RunningService
 
 IMAGE = "core-image-minimal"
@@ -242,7 +243,15 @@ def test_upload_without_an_account_names_the_missing_line(plain):
 
 @pytest.mark.parametrize("spelling", ["full-ota-record.json", "full_ota_record.json"])
 def test_a_record_made_earlier_is_taken_from_its_classic_place_under_either_name(plain, spelling):
-    record = {"id": "11561", "name": "Gateway", "type": 5, "version": "1.0.7", "versionNumber": "7112", "url": "", "tags": []}
+    record = {
+        "id": "11561",
+        "name": "Gateway",
+        "type": 5,
+        "version": "1.0.7",
+        "versionNumber": "7112",
+        "url": "",
+        "tags": [],
+    }
     path = plain.tmpdir / spelling
     path.write_text(json.dumps(record))
     try:

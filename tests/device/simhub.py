@@ -36,7 +36,7 @@ HEADER_SIZE = 216
 HUB_IMAGE = 5
 _SIGNED = HEADER_SIZE - 64
 _LAYOUT = struct.Struct("<BBHQQ32s")  # type, format, 0, versionNumber, size, SHA-256; see the service's signing.py
-_BLOCK = 256 * 1024
+_BLOCK = 16 * 1024  # at most so much of a cut download is lost
 _REPORT_EVERY = 0.5  # seconds between two reports of a download's progress
 _RECORD_NAMES = ("full_ota_record.json", "full-ota-record.json")
 
@@ -148,7 +148,7 @@ class Hub:
             self.report(state, versionNumber=str(self.running_version()), detail=str(error)[:2000])
             return False
         self.report("done", versionNumber=str(self.running_version()))
-        return behaviour != "loop"
+        return bool(behaviour != "loop")
 
     def fetch(self, update: dict[str, Any]) -> Header:
         """Download and check; leaves <prefix>.img and <prefix>.hdr. Raises UpdateError."""
@@ -279,10 +279,14 @@ def main() -> int:
     parser.add_argument("--device-id", required=True, metavar="ID")
     parser.add_argument("--device-type-id", default="", metavar="ID")
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="root folder of the running system")
-    parser.add_argument("--new-root", type=Path, metavar="DIR", help="root folder that sysupgrade writes (default: --root)")
+    parser.add_argument(
+        "--new-root", type=Path, metavar="DIR", help="root folder that sysupgrade writes (default: --root)"
+    )
     parser.add_argument("--prefix", required=True, type=Path, metavar="PATH", help="such as /tmp/ota_type_5")
     parser.add_argument("--sysupgrade", required=True, metavar="PROGRAM", help="is given the image's path")
-    parser.add_argument("--once", action="store_true", help="one look for an update; status 3 when nothing was installed")
+    parser.add_argument(
+        "--once", action="store_true", help="one look for an update; status 3 when nothing was installed"
+    )
     parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between looks")
     options = parser.parse_args()
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+
 from running import wait_until
 
 GIBIBYTE, BLOCK = 1 << 30, 1 << 20

@@ -62,7 +62,14 @@ def test_a_name_with_a_slash_is_found_when_it_is_escaped(api):
 def test_a_put_changes_five_fields_and_nothing_else(api):
     record = api.record(description="old", tags=["old"])
     path = f"P/pool/types/5/versionNumbers/{record['versionNumber']}"
-    new = {"name": "New", "version": record["version"], "url": "http://x/y", "tags": ["new"], "id": "1", "versionNumber": "1"}
+    new = {
+        "name": "New",
+        "version": record["version"],
+        "url": "http://x/y",
+        "tags": ["new"],
+        "id": "1",
+        "versionNumber": "1",
+    }
     assert api.call("PUT", path, json=new).status_code == 204
     found = api.pool_record(record)
     assert (found["name"], found["url"], found["tags"]) == ("New", "http://x/y", ["new"])

@@ -14,6 +14,7 @@ import pytest
 import requests
 import yaml
 from api import Api
+
 from running import DEFAULTS, HERE, RunningService
 
 
@@ -105,7 +106,11 @@ def test_tokens_end_when_their_lifetime_is_over():
 
 
 def test_nothing_secret_is_written_down(tmp_path):
-    canaries = {"username": "canary-user@x.org", "userpw": "canary-password", "auth-string": "Y2FuYXJ5OmNhbmFyeS1zZWNyZXQ="}
+    canaries = {
+        "username": "canary-user@x.org",
+        "userpw": "canary-password",
+        "auth-string": "Y2FuYXJ5OmNhbmFyeS1zZWNyZXQ=",
+    }
     with RunningService(tmp_path, conf=canaries) as service:
         api = Api(service)
         api.call("GET", "/v1/users/me")

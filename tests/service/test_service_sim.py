@@ -9,6 +9,7 @@ import os
 import pytest
 import requests
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
 from ota_service import signing
 
 CONTENT = os.urandom(700_001)

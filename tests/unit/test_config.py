@@ -7,9 +7,10 @@ import os
 
 import pytest
 import yaml
-from afero_ota import config, errors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from afero_ota import config, errors
 
 AUTH = base64.b64encode(b"client:secret").decode()
 GOOD = {
@@ -95,7 +96,16 @@ def test_a_secret_never_shows_itself(write):
 
 def test_everything_missing_is_reported_at_once_by_name():
     message = faults_of(None, needs=EVERYTHING)
-    for name in ("name", "version", "build_number", "partner_id", "device_type_id", "username", "userpw", "auth-string"):
+    for name in (
+        "name",
+        "version",
+        "build_number",
+        "partner_id",
+        "device_type_id",
+        "username",
+        "userpw",
+        "auth-string",
+    ):
         assert f"- {name}: not set" in message
 
 
@@ -112,7 +122,7 @@ def test_everything_missing_is_reported_at_once_by_name():
         ({"buildNumber": "12a"}, "buildNumber in .*not a number"),
         ({"buildNumber": -1}, "buildNumber in .*not a number"),
         ({"debugBuild": "perhaps"}, "neither yes nor no"),
-        ({"imageFiles": {"b": "x"}}, "has no slot \"A\""),
+        ({"imageFiles": {"b": "x"}}, 'has no slot "A"'),
         ({"imageFiles": {"A": 3}}, "imageFiles in .*the number 3"),
         ({"serviceUrl": "http://api.afero.io"}, "https is required"),
         ({"serviceUrl": "http://127.0.0.1.evil.example"}, "https is required"),
@@ -132,7 +142,9 @@ def test_a_wrong_secret_is_reported_without_its_value(write):
     assert "canary" not in faults_of(write({**GOOD, "auth-string": "canary canary", "userpw": "canary\n"}))
 
 
-@pytest.mark.parametrize("url", ["https://api.afero.io/", "http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"])
+@pytest.mark.parametrize(
+    "url", ["https://api.afero.io/", "http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"]
+)
 def test_https_anywhere_and_http_to_this_machine_are_good_service_urls(write, url):
     assert config.load(write({**GOOD, "serviceUrl": url}), {}, {}).service_url == url.rstrip("/")
 
@@ -158,7 +170,11 @@ def test_an_unknown_key_is_warned_about_with_the_closest_known_one(write):
     assert "did you mean 'deviceTypeId'?" in " ".join(loaded.warnings)
 
 
-KEYS = [key for key, _, _ in config.FIELDS.values()] + list(config.SECRETS) + [f"{name}-command" for name in config.SECRETS]
+KEYS = (
+    [key for key, _, _ in config.FIELDS.values()]
+    + list(config.SECRETS)
+    + [f"{name}-command" for name in config.SECRETS]
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=60),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -4,6 +4,7 @@
 import json
 
 import pytest
+
 from afero_ota import errors
 from afero_ota.journal import Journal, read
 

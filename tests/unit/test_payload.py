@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+
 from afero_ota import errors, payload
 
 CONTENT = os.urandom(3 << 20) + b"end"
@@ -78,7 +79,13 @@ def test_a_manifest_tells_what_the_payload_is(archive, tmp_path):
     path = payload.write_manifest(made, {"image": "core-image-minimal"})
     document = json.loads((tmp_path / "hub_update.bin.manifest.json").read_text())
     assert path == str(tmp_path / "hub_update.bin.manifest.json")
-    assert document == {"format": 1, "file": "hub_update.bin", "sha256": made.sha256, "size": made.size, "image": "core-image-minimal"}
+    assert document == {
+        "format": 1,
+        "file": "hub_update.bin",
+        "sha256": made.sha256,
+        "size": made.size,
+        "image": "core-image-minimal",
+    }
 
 
 def test_a_payload_that_was_changed_after_packaging_does_not_pass_verification(archive, tmp_path):

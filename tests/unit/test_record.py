@@ -5,6 +5,7 @@ import json
 import os
 
 import pytest
+
 from afero_ota import errors, record
 
 CREATED = {
@@ -38,14 +39,21 @@ def test_a_written_record_reads_back_equal_with_sorted_keys_and_four_spaces(tmp_
     assert (tmp_path / "full-ota-record.json").read_text() == json.dumps(CREATED, sort_keys=True, indent=4) + "\n"
 
 
-@pytest.mark.parametrize("there,asked", [(record.FILE_NAME, record.CLASSIC_FILE_NAME), (record.CLASSIC_FILE_NAME, record.FILE_NAME)])
+@pytest.mark.parametrize(
+    "there,asked", [(record.FILE_NAME, record.CLASSIC_FILE_NAME), (record.CLASSIC_FILE_NAME, record.FILE_NAME)]
+)
 def test_a_record_is_found_under_either_spelling_of_its_file_name(tmp_path, there, asked):
     (tmp_path / there).write_text(record.dumps(record.OtaRecord(CREATED)))
     assert record.read(str(tmp_path / asked)).version_number == "7112"
 
 
 def test_a_record_found_after_its_upload_installs_the_same_bytes_as_on_creation():
-    later = {**CREATED, "url": "https://x/y", "updatedTimestamp": 1600000000000, "tags": ["nightly", record.content_tag("ab" * 32)]}
+    later = {
+        **CREATED,
+        "url": "https://x/y",
+        "updatedTimestamp": 1600000000000,
+        "tags": ["nightly", record.content_tag("ab" * 32)],
+    }
     assert record.dumps(record.as_created(record.OtaRecord(later))) == record.dumps(record.OtaRecord(CREATED))
 
 

@@ -14,8 +14,7 @@ from .errors import ConfigError, Fault, NotFoundError, OtaError, UnknownOutcomeE
 from .journal import Journal
 from .service import OtaService, account_ids, running_version
 
-# a pushed device shows `updating` about 20 s after the push (docs/LinuxSDK-FullImageUpdate.md)
-_SETTLE = 30.0
+SETTLE = 30.0  # seconds; a pushed device starts about 20 s after the push (docs/LinuxSDK-FullImageUpdate.md)
 _POLL = 2.0
 
 Log = Callable[[str], None]
@@ -64,19 +63,20 @@ def push(
     journal: Journal,
     log: Log,
     again: bool = False,
+    settle: float = SETTLE,
 ) -> list[Outcome]:
     """Push an image to each device in turn and return what became of each.
 
     image_id: the association's own id; version_number: what a device reports (attribute 2005) once it runs the image.
     A device that runs this version or a newer one, that is updating, or that the journal says was sent this image, is not
-    pushed; `again` overrules the journal.
+    pushed; `again` overrules the journal. settle: seconds to watch a device whose push got no answer.
     Raises UnknownOutcomeError when a push got no answer and the device does not show one: nothing is pushed after that.
     """
-    account = _account(service)
+    one = _Push(service, _account(service), image_id, version_number, journal, log, again, settle)
     outcomes = []
     for device in devices:
         try:
-            outcome = _push_one(service, account, image_id, version_number, device, journal, log, again)
+            outcome = one.device(device)
         except UnknownOutcomeError:
             raise
         except OtaError as error:
@@ -95,75 +95,70 @@ def _account(service: OtaService) -> str:
     return accounts[0]
 
 
-def _push_one(
-    service: OtaService,
-    account: str,
-    image_id: str,
-    version_number: str,
-    device: str,
-    journal: Journal,
-    log: Log,
-    again: bool,
-) -> Outcome:
-    settled = _settled(service, account, device, version_number)
-    if settled:
-        return settled
-    facts = {"image": image_id, "versionNumber": version_number, "device": device}
-    earlier = journal.last("push", image=image_id, device=device)
-    if earlier and not again and earlier["outcome"] == "done":
-        return Outcome(device, "sent before", f"at {earlier['time']}; --again pushes it once more")
-    if earlier and not again and earlier["outcome"] in ("started", "unknown"):
-        return _unknown(service, account, device, version_number, journal, facts, log)
-    journal.note("push", "started", **facts)
-    try:
-        service.push(image_id, device)
-    except UnknownOutcomeError as error:
-        log(f"{device}: {error}; watching whether it starts")
-        journal.note("push", "unknown", **facts)
-        return _unknown(service, account, device, version_number, journal, facts, log)
-    except OtaError as error:
-        journal.note("push", "failed", **facts, error=str(error))
-        raise
-    journal.note("push", "done", **facts)
-    return Outcome(device, "pushed")
+@dataclass(frozen=True)
+class _Push:
+    """One image on its way to devices."""
 
+    service: OtaService
+    account: str
+    image_id: str
+    version_number: str
+    journal: Journal
+    log: Log
+    again: bool
+    settle: float
 
-def _settled(service: OtaService, account: str, device: str, version_number: str) -> Outcome | None:
-    """The outcome for a device that needs no push, or None."""
-    try:
-        state = service.device(account, device)
-    except NotFoundError:
-        raise NotFoundError(
-            f"the account {account} has no device {device}: a device must belong to the account that pushes"
-        ) from None
-    running = running_version(state)
-    if running is not None and version_number.isdigit() and running >= int(version_number):
-        newer = "" if running == int(version_number) else ", which is newer: the service never downgrades"
-        return Outcome(device, "already", f"runs {running}{newer}")
-    if state.get("updating") is True:
-        return Outcome(device, "updating", "an update is under way")
-    return None
-
-
-def _unknown(
-    service: OtaService,
-    account: str,
-    device: str,
-    version_number: str,
-    journal: Journal,
-    facts: dict[str, Any],
-    log: Log,
-) -> Outcome:
-    """Whether a push without an answer arrived: the device shows it, or nobody knows."""
-    end = time.monotonic() + _SETTLE
-    while True:
-        settled = _settled(service, account, device, version_number)
+    def device(self, device: str) -> Outcome:
+        settled = self._settled(device)
         if settled:
-            journal.note("push", "done", **facts, seen=settled.result)
             return settled
-        if time.monotonic() > end:
-            raise UnknownOutcomeError(
-                f"{device}: a push of image {facts['image']} was sent and never answered, and the device has not started to update. "
-                "Look at the device; if it stays as it is, push again with --again."
-            )
-        time.sleep(_POLL)
+        facts = {"image": self.image_id, "versionNumber": self.version_number, "device": device}
+        earlier = self.journal.last("push", image=self.image_id, device=device)
+        if earlier and not self.again:
+            if earlier["outcome"] == "done":
+                return Outcome(device, "sent before", f"at {earlier['time']}; --again pushes it once more")
+            if earlier["outcome"] in ("started", "unknown"):
+                return self._watch(device, facts)
+        self.journal.note("push", "started", **facts)
+        try:
+            self.service.push(self.image_id, device)
+        except UnknownOutcomeError as error:
+            self.log(f"{device}: {error}; watching whether it starts")
+            self.journal.note("push", "unknown", **facts)
+            return self._watch(device, facts)
+        except OtaError as error:
+            self.journal.note("push", "failed", **facts, error=str(error))
+            raise
+        self.journal.note("push", "done", **facts)
+        return Outcome(device, "pushed")
+
+    def _settled(self, device: str) -> Outcome | None:
+        """The outcome for a device that needs no push, or None."""
+        try:
+            state = self.service.device(self.account, device)
+        except NotFoundError:
+            raise NotFoundError(
+                f"the account {self.account} has no device {device}: a device must belong to the account that pushes"
+            ) from None
+        running, wanted = running_version(state), self.version_number
+        if running is not None and wanted.isdigit() and running >= int(wanted):
+            newer = "" if running == int(wanted) else ", which is newer: the service never downgrades"
+            return Outcome(device, "already", f"runs {running}{newer}")
+        if state.get("updating") is True:
+            return Outcome(device, "updating", "an update is under way")
+        return None
+
+    def _watch(self, device: str, facts: dict[str, Any]) -> Outcome:
+        """Whether a push without an answer arrived: the device shows it, or nobody knows."""
+        end = time.monotonic() + self.settle
+        while True:
+            settled = self._settled(device)
+            if settled:
+                self.journal.note("push", "done", **facts, seen=settled.result)
+                return settled
+            if time.monotonic() > end:
+                raise UnknownOutcomeError(
+                    f"{device}: a push of image {self.image_id} was sent and never answered, and the device has not started to "
+                    "update. Look at the device; if it stays as it is, push again with --again."
+                )
+            time.sleep(min(_POLL, max(0.05, self.settle / 10)))

@@ -265,6 +265,7 @@ def _layers(d: Any) -> dict[str, str]:
     return {
         name: f"{branch}:{revision}{' (modified)' if modified else ''}"
         for _, name, branch, revision, modified in revisions
+        if revision.isalnum()  # not "<unknown>": the layer is in no repository
     }
 
 

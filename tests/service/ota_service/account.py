@@ -38,8 +38,11 @@ def load(path: str | None) -> Account:
     """The account of a partner-ota-conf file; without one, the built-in. Raises ValueError with the reason."""
     if not path:
         return Account()
-    text = Path(path).read_text(encoding="utf-8")
-    document = yaml.safe_load(text) if path.endswith((".yml", ".yaml")) else json.loads(text)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        document = yaml.safe_load(text) if path.endswith((".yml", ".yaml")) else json.loads(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise ValueError(f"{path} holds no mapping")
     fields: dict[str, Any] = {field: document.get(key) for key, field in _KEYS.items()}

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -30,21 +30,38 @@ class Sink:
 
 
 class Form:
-    """Takes the first part out of a multipart/form-data body; the documentation does not name the part."""
+    """Takes the file out of a multipart/form-data body: the first part with a file name, or the name `file`."""
 
     def __init__(self, boundary: bytes, sink: Sink):
-        self.sink, self.part, self.complete = sink, 0, False
-        callbacks = {"on_part_begin": self._begin, "on_part_data": self._data, "on_end": self._end}
-        self.parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        self.sink, self.complete = sink, False
+        self._found = self._inside = False
+        self._field, self._value = bytearray(), bytearray()
+        callbacks: Any = {
+            "on_part_begin": self._leave,
+            "on_header_field": lambda block, start, end: self._field.extend(block[start:end]),
+            "on_header_value": lambda block, start, end: self._value.extend(block[start:end]),
+            "on_header_end": self._header,
+            "on_part_data": self._data,
+            "on_part_end": self._leave,
+            "on_end": self._end,
+        }
+        self.parser = MultipartParser(boundary, callbacks)
 
     def write(self, block: bytes) -> None:
         self.parser.write(block)
 
-    def _begin(self) -> None:
-        self.part += 1
+    def _leave(self) -> None:
+        self._inside = False
+
+    def _header(self) -> None:
+        if self._field.lower() == b"content-disposition" and not self._found:
+            _, options = parse_options_header(bytes(self._value))
+            self._found = self._inside = b"filename" in options or options.get(b"name") == b"file"
+        self._field.clear()
+        self._value.clear()
 
     def _data(self, block: bytes, start: int, end: int) -> None:
-        if self.part == 1:
+        if self._inside:
             self.sink.write(block[start:end])
 
     def _end(self) -> None:

@@ -67,9 +67,7 @@ def describe() -> dict[str, Any]:
 def _operation(found: Route) -> dict[str, Any]:
     names = re.findall(r"\{(\w+)\}", found.template)
     text = {"type": "string", "minLength": 1}
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _PATH.get(name, text)} for name in names
-    ]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": _PATH.get(name, text)} for name in names]
     parameters += [{"name": name, "in": "query", "schema": _QUERY[name]} for name in found.query]
     operation: dict[str, Any] = {
         "operationId": found.handler.__name__,

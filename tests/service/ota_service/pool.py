@@ -88,9 +88,7 @@ async def list_records(call: Call) -> Response:
     return call.page(call.store.records(call.number("type", 200), lag(call)))
 
 
-@route(
-    "GET", RECORDS + "/names/{name}/versions/{version}/exists", answer="Flag", query=("excludeFirmwareImageId",)
-)
+@route("GET", RECORDS + "/names/{name}/versions/{version}/exists", answer="Flag", query=("excludeFirmwareImageId",))
 async def exists(call: Call) -> Response:
     """Whether type, name and version are taken."""
     but = call.request.query_params.get("excludeFirmwareImageId")

@@ -33,9 +33,7 @@ def _object(required: str, **properties: Any) -> dict[str, Any]:
 
 
 def _page(of: str) -> dict[str, Any]:
-    counts = {
-        name: _COUNT for name in ("number", "size", "totalPages", "numberOfElements", "totalElements")
-    }
+    counts = {name: _COUNT for name in ("number", "size", "totalPages", "numberOfElements", "totalElements")}
     content = {"type": "array", "items": {"$ref": f"#/components/schemas/{of}"}}
     return _object(" ".join((*counts, "content", "sort")), **counts, content=content, sort=_TEXT)
 
@@ -143,7 +141,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         region=_TEXT,
         fieldErrors={
             "type": "array",
-            "items": _object("error error_description field rejectedValue", error=_TEXT, error_description=_TEXT, field=_TEXT),
+            "items": _object(
+                "error error_description field rejectedValue", error=_TEXT, error_description=_TEXT, field=_TEXT
+            ),
         },
     ),
 }

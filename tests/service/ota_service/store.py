@@ -239,7 +239,12 @@ class Store:
 
     def change_device(self, device: str, changes: Mapping[str, Any]) -> None:
         """Set behaviour, updating, available or versionNumber."""
-        columns = {"behaviour": "behaviour", "updating": "updating", "available": "available", "versionNumber": "number"}
+        columns = {
+            "behaviour": "behaviour",
+            "updating": "updating",
+            "available": "available",
+            "versionNumber": "number",
+        }
         for name, value in changes.items():
             value = value if name == "behaviour" else int(value)
             self.db.execute(f"UPDATE devices SET {columns[name]} = ? WHERE id = ?", (value, device))

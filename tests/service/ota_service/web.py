@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PARTNER = "/v1/ota/partners/{partnerId}"
 DEVICE_TYPE = PARTNER + "/deviceTypes/{deviceTypeId}"
 JSON_LIMIT = 1 << 20  # bytes of a JSON body
-PAGE_SIZE, LARGEST_PAGE = 50, 1000
+PAGE_SIZE, LARGEST_PAGE = 50, 10_000
 
 log = logging.getLogger("ota_service")
 
@@ -72,9 +72,7 @@ def route(method: str, template: str, **facts: Any) -> Callable[[Handler], Handl
 
     def register(handler: Handler) -> Handler:
         summary = (handler.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        ROUTES.append(
-            Route(method, template, handler, summary=summary, segments=tuple(template.split("/")), **facts)
-        )
+        ROUTES.append(Route(method, template, handler, summary=summary, segments=tuple(template.split("/")), **facts))
         return handler
 
     return register
@@ -88,10 +86,13 @@ class Call:
         self.store, self.account = service.store, service.account
 
     def number(self, name: str, biggest: int = schemas.BIGGEST) -> int:
-        """A path parameter that is a number; Problem 400 when it is not."""
+        """A path parameter that is a number: Problem 400 when it is none, 404 when nothing can have it."""
         text = self.path[name]
-        if not (text.isascii() and text.isdecimal() and len(text) < 20 and 0 <= int(text) <= biggest):
-            raise invalid(name, f"must be a number from 0 to {biggest}", text)
+        digits = text[1:] if text.startswith("-") else text
+        if not (digits.isascii() and digits.isdecimal()):
+            raise invalid(name, "must be a number", text)
+        if len(text) > 19 or not 0 <= int(text) <= biggest:
+            raise Problem(404, f"there is no {name} {text[:80]}")
         return int(text)
 
     def query_number(self, name: str, default: int, low: int, high: int) -> int:
@@ -122,8 +123,9 @@ class Call:
         tags = [tag for tag in self.request.query_params.get("tags", "").split(",") if tag]
         if tags:
             items = [item for item in items if set(tags) & set(item.get("tags", ()))]
-        sort = self.request.query_params.get("sort", "")
-        items = _sorted(items, sort)
+        sort = self.request.query_params.get("sort")
+        if sort is not None:
+            items = _sorted(items, sort)
         number = self.query_number("page", 0, 0, 999_999_999)
         size = self.query_number("size", PAGE_SIZE, 1, LARGEST_PAGE)
         content = items[number * size : (number + 1) * size]
@@ -135,7 +137,7 @@ class Call:
                 "numberOfElements": len(content),
                 "totalElements": len(items),
                 "content": content,
-                "sort": sort,
+                "sort": sort or "",
             }
         )
 
@@ -150,8 +152,6 @@ SORTABLE = (*sorted(_NUMERIC), "name", "version")
 
 def _sorted(items: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     """By `field`, or `field,asc` or `field,desc` (the documentation shows bare field names only)."""
-    if not sort:
-        return items
     name, _, direction = sort.partition(",")
     if name not in SORTABLE or direction not in ("", "asc", "desc"):
         raise invalid("sort", f"must be one of {', '.join(SORTABLE)}, with ,asc or ,desc behind it if wanted", sort)

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: MIT
+"""The simulated device takes an update as the real one must: whole, verified, and claimed only when it succeeded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api import Api
+
+import simhub
+from running import RunningService
+
+CONTENT = os.urandom(1_500_003)
+COPY = '#!/bin/sh\nset -e\nmkdir -p "$SIMHUB_NEW_ROOT/etc"\ncp "$1" "$SIMHUB_NEW_ROOT/image"\n'
+
+
+@pytest.fixture
+def service() -> Iterator[RunningService]:
+    with RunningService() as running:
+        yield running
+
+
+@pytest.fixture
+def api(service: RunningService) -> Api:
+    return Api(service)
+
+
+class Bench:
+    """A device on the bench: two roots, a prefix, and a sysupgrade program that can be exchanged."""
+
+    def __init__(self, service: RunningService, folder: Path):
+        self.service, self.folder = service, folder
+        self.root, self.new_root, self.prefix = folder / "a", folder / "b", folder / "tmp" / "ota_type_5"
+        (self.root / "etc").mkdir(parents=True)
+        self.program = folder / "sysupgrade"
+        self.write_program(COPY)
+        self.said: list[str] = []
+
+    def write_program(self, text: str) -> None:
+        self.program.write_text(text)
+        self.program.chmod(0o755)
+
+    def hub(self) -> simhub.Hub:
+        hub = simhub.Hub(
+            self.service.url,
+            "hub-1",
+            self.root,
+            self.prefix,
+            [str(self.program)],
+            self.new_root,
+            pause=0.01,
+            log=self.said.append,
+        )
+        hub.register()
+        return hub
+
+    def part(self, suffix: str) -> Path:
+        return self.prefix.with_name(self.prefix.name + suffix)
+
+
+@pytest.fixture
+def bench(service: RunningService, tmp_path: Path) -> Bench:
+    return Bench(service, tmp_path)
+
+
+def push(api: Api, content: bytes = CONTENT) -> str:
+    """Publishes the content and pushes it to hub-1; its versionNumber."""
+    image = api.image(content)
+    assert api.push(image, "hub-1").status_code == 202
+    return str(image["versionNumber"])
+
+
+def test_without_an_update_nothing_happens(bench):
+    assert bench.hub().poll() is False
+    assert not bench.part(".img").exists()
+
+
+def test_an_update_is_left_byte_for_byte_under_the_prefix(bench, api):
+    hub = bench.hub()
+    push(api)
+    assert hub.poll() is True
+    assert bench.part(".img").read_bytes() == CONTENT
+    header = bench.part(".hdr").read_bytes()
+    assert len(header) == 216 and header[0] == 5
+    assert (bench.new_root / "image").read_bytes() == CONTENT
+    assert not bench.part(".part").exists()
+
+
+def test_after_success_the_header_is_in_the_new_root_and_the_version_is_reported(bench, api):
+    hub = bench.hub()
+    number = push(api)
+    hub.poll()
+    assert (bench.new_root / "etc" / "ota_type_5.hdr").read_bytes() == bench.part(".hdr").read_bytes()
+    assert not (bench.root / "etc" / "ota_type_5.hdr").exists()
+    assert str(hub.running_version()) == bench.service.sim.device("hub-1")["versionNumber"] == number
+    assert hub.poll() is False
+
+
+def test_after_a_failed_sysupgrade_the_old_version_stands(bench, api):
+    hub = bench.hub()
+    first = push(api)
+    hub.poll()
+    before = {path: path.read_bytes() for path in bench.folder.rglob("etc/*")}
+    bench.write_program("#!/bin/sh\necho no room >&2\nexit 4\n")
+    push(api, b"second")
+    assert hub.poll() is False
+    assert {path: path.read_bytes() for path in bench.folder.rglob("etc/*")} == before
+    assert bench.service.sim.device("hub-1")["versionNumber"] == first
+    last = bench.service.sim.pushes()[-1]
+    assert last["state"] == "failed" and "status 4" in last["detail"] and "no room" in last["detail"]
+
+
+def test_a_cut_download_goes_on_where_it_stopped(bench, api):
+    hub = bench.hub()
+    push(api)
+    rules = [
+        {"match": "GET /sim/devices/*/images/*", "do": "cut_answer", "byte": 600_000, "when": {"nth": 1}},
+        {
+            "match": "GET /sim/devices/*/images/*",
+            "do": "cut_answer",
+            "byte": 300_000,
+            "how": "reset",
+            "when": {"nth": 2},
+        },
+    ]
+    bench.service.sim.set_faults({"rules": rules})
+    assert hub.poll() is True
+    assert bench.part(".img").read_bytes() == CONTENT
+    resumed = [line for line in bench.said if "goes on at byte" in line]
+    first, second = (int(line.rpartition(" ")[2]) for line in resumed)
+    # at most a block of the download is lost at a cut
+    assert 600_000 - simhub._BLOCK <= first <= 600_000 and first <= second <= 900_000
+
+
+def test_a_device_that_was_switched_off_goes_on_with_the_part_it_kept(bench, api):
+    hub = bench.hub()
+    hub.attempts = 1
+    push(api)
+    rule = {"match": "GET /sim/devices/*/images/*", "do": "cut_answer", "byte": 500_000, "when": {"nth": 1}}
+    bench.service.sim.set_faults({"rules": [rule]})
+    with pytest.raises(simhub.UpdateError, match="download failed"):
+        hub.fetch(hub.pending())
+    kept = bench.part(".part").stat().st_size
+    assert 500_000 - simhub._BLOCK <= kept <= 500_000
+    assert bench.hub().poll() is True
+    assert any(f"goes on at byte {kept}" in line for line in bench.said)
+    assert bench.part(".img").read_bytes() == CONTENT
+
+
+def test_a_kept_part_of_another_image_is_not_used(bench, api):
+    hub = bench.hub()
+    push(api)
+    bench.prefix.parent.mkdir(parents=True)
+    bench.part(".part").write_bytes(b"x" * 1000)
+    bench.part(".part.etag").write_text('"something else"')
+    assert hub.poll() is True
+    assert bench.part(".img").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("position", "said"), [(3, "signature"), (100_000, "not the one that the header describes")])
+def test_a_changed_byte_is_noticed_and_nothing_is_installed(bench, api, position, said):
+    hub = bench.hub()
+    push(api)
+    bench.prefix.parent.mkdir(parents=True)
+    update = hub.pending()
+    whole = bytearray(hub.session.get(update["url"]).content)
+    whole[position] ^= 1
+    bench.part(".part").write_bytes(whole)
+    bench.part(".part.etag").write_text(hub.session.get(update["url"]).headers["ETag"])
+    with pytest.raises(simhub.UpdateError, match=said):
+        hub.fetch(update)
+    assert not bench.part(".img").exists() and not bench.part(".part").exists()
+
+
+def test_a_header_of_another_service_is_not_trusted(bench, api, tmp_path):
+    hub = bench.hub()
+    push(api)
+    with RunningService() as other:
+        stranger = simhub.Hub(other.url, "hub-1", bench.root, bench.prefix, [])
+    hub.key = stranger.key
+    assert hub.poll() is False
+    assert "signature" in bench.service.sim.pushes()[-1]["detail"]
+
+
+def test_the_version_of_a_fresh_system_comes_from_its_record(bench):
+    (bench.root / "etc" / "full_ota_record.json").write_text('{"type": 5, "versionNumber": "4711"}')
+    bench.hub()
+    assert bench.service.sim.device("hub-1")["versionNumber"] == "4711"
+
+
+def test_a_device_without_record_and_header_runs_version_0(bench):
+    assert bench.hub().running_version() == 0
+
+
+def test_told_to_fail_it_fails_without_running_sysupgrade(bench, api):
+    hub = bench.hub()
+    push(api)
+    bench.service.sim.change("hub-1", behaviour="fail")
+    assert hub.poll() is False
+    assert not (bench.new_root / "image").exists()
+    assert bench.service.sim.pushes()[-1]["state"] == "failed"
+
+
+def test_told_to_roll_back_it_runs_the_old_version_after_the_update(bench, api):
+    hub = bench.hub()
+    push(api)
+    bench.service.sim.change("hub-1", behaviour="rollback")
+    assert hub.poll() is False
+    assert bench.service.sim.pushes()[-1]["state"] == "rolledBack"
+    assert bench.service.sim.device("hub-1")["versionNumber"] == "0"
+
+
+def test_told_to_loop_it_is_offered_the_same_image_again(bench, api):
+    hub = bench.hub()
+    number = push(api)
+    bench.service.sim.change("hub-1", behaviour="loop")
+    for _ in range(2):
+        assert hub.poll() is False
+        assert hub.pending()["versionNumber"] == number
+
+
+def test_offline_it_gets_nothing(bench, api):
+    hub = bench.hub()
+    push(api)
+    bench.service.sim.change("hub-1", behaviour="offline")
+    assert hub.poll() is False and hub.pending() is None
+
+
+def test_the_command_line_takes_one_update(bench, api):
+    bench.service.sim.register("hub-1")
+    number = push(api)
+    command = [sys.executable, simhub.__file__, "--service", bench.service.url, "--device-id", "hub-1", "--once"]
+    command += ["--root", str(bench.root), "--prefix", str(bench.prefix), "--sysupgrade", str(bench.program)]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert first.returncode == 0, first.stderr
+    assert f"runs versionNumber {number}" in first.stdout
+    assert (bench.root / "image").read_bytes() == CONTENT
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).returncode == 3
+
+
+def test_without_a_service_the_command_line_says_so(bench):
+    command = [sys.executable, simhub.__file__, "--service", "http://127.0.0.1:1", "--device-id", "x", "--once"]
+    command += ["--root", "/", "--prefix", "/nowhere/ota_type_5", "--sysupgrade", "/bin/true"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("simhub: ") and "Traceback" not in done.stderr

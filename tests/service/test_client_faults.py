@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: MIT
+"""The client against every fault at every call: the cloud ends right, nothing is done twice, errors tell the truth."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import requests
+from afero_ota import config, errors, journal, payload, publish, record, rollout
+from afero_ota.service import OtaService, Patience
+from running import RunningService
+
+CLI = Path(__file__).resolve().parents[2] / "scripts" / "afero-ota"
+CALLS = {
+    "log in": "POST /oauth/token",
+    "list records": "GET P/pool/types/5",
+    "exists": "GET P/pool/types/5/names/*/versions/*/exists",
+    "create record": "POST P/pool",
+    "find image": "GET DT/firmwareImages/types/5/versionNumbers/*",
+    "upload": "POST P/binaries",
+    "move": "POST P/binaries/moveToRepository",
+    "set url": "PUT P/pool/types/5/versionNumbers/*",
+    "associate": "POST DT/firmwareImages",
+    "users/me": "GET /v1/users/me",
+    "device": "GET /v1/accounts/*/devices/*",
+    "push": "PUT DT/firmwareImages/*/push",
+}
+HTML = "<html><body>Bad gateway</body></html>"
+FAULTS = {
+    "refuse": {"do": "refuse"},
+    "reset before": {"do": "reset", "at": "before"},
+    "reset after": {"do": "reset", "at": "after"},
+    "stall before": {"do": "stall", "seconds": 1.5, "at": "before"},
+    "stall after": {"do": "stall", "seconds": 1.5, "at": "after"},
+    "500": {"do": "status", "status": 500, "at": "before"},
+    "500 after": {"do": "status", "status": 500, "at": "after"},
+    "502 html": {"do": "status", "status": 502, "body": HTML, "headers": {"Content-Type": "text/html"}},
+    "503": {"do": "status", "status": 503, "body": ""},
+    "503 retry-after": {"do": "status", "status": 503, "headers": {"Retry-After": "0"}},
+    "504 after": {"do": "status", "status": 504, "at": "after"},
+    "429": {"do": "status", "status": 429, "headers": {"Retry-After": "0"}},
+    "401": {"do": "expire_tokens", "at": "before"},
+    "401 afterwards": {"do": "expire_tokens", "at": "after"},
+    "cut answer": {"do": "cut_answer", "byte": 40},
+    "not json": {"do": "not_json"},
+    "drip": {"do": "drip", "bytes": 40, "pause": 0.01},
+    "fields missing": {"do": "fields", "drop": ["versionNumber", "description", "createdTimestamp"]},
+    "fields added": {"do": "fields", "add": {"unknown": [1, {"a": None}]}},
+}
+ONLY = {
+    "upload": {
+        "wrong hash": {"do": "hash", "value": "wrong"},
+        "upper-case hash": {"do": "hash", "value": "upper"},
+        "no hash": {"do": "hash", "value": "missing"},
+        "cut upload": {"do": "cut_request", "byte": 100_000, "how": "close"},
+        "reset upload": {"do": "cut_request", "byte": 100_000, "how": "reset"},
+        "stalled upload": {"do": "cut_request", "byte": 100_000, "how": "stall", "seconds": 1.5},
+    },
+    "exists": {"lag": {"do": "lag", "seconds": 2}},
+    "list records": {"record between pages": {"do": "insert_record", "place": "front", "name": "inserted"}},
+}
+TIMES = {"once": {"nth": 1}, "second": {"nth": 2}, "for ever": "always"}
+CASES = [
+    (call, fault, times)
+    for call in CALLS
+    for fault in [*FAULTS, *ONLY.get(call, {})]
+    for times in TIMES
+    if not (fault in ("record between pages", "lag") and times != "once")
+]
+# what may be missing for ever without a way around, or is no fault of a single call
+IMPATIENT = Patience(connect=1, stall=1, attempts=3, first_pause=0.02, longest_pause=0.05)
+CONTENT = random.Random(1).randbytes(300_000)
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def service():
+    with RunningService() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tally(request):
+    """Counts cases tried and ended right per call, and prints the table at the end."""
+    tried, right = Counter(), Counter()
+    yield tried, right
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print("\n\ncall            cases  ended right")
+        for call in [*CALLS, "all"]:
+            total, good = (sum(tried.values()), sum(right.values())) if call == "all" else (tried[call], right[call])
+            print(f"{call:<15} {total:5}  {good:5}")
+
+
+class Attempt:
+    """One build number on its way to one device, with the client's journal."""
+
+    def __init__(self, service, folder):
+        self.service, self.number = service, str(next(_numbers))
+        self.device, self.version = f"device-{self.number}", f"1.0.{self.number}"
+        self.journal = str(folder / "journal.jsonl")
+        path = folder / "hub_update.bin"
+        path.write_bytes(CONTENT + self.number.encode())
+        self.payload = payload.measure(str(path))
+        service.sim.register(self.device)
+
+    def run(self):
+        """The whole flow with a fresh client, as a rerun of the command line is."""
+        settings = config.load(str(self.service.conf), {}, {}, config.PUBLISH_NEEDS)
+        cloud = OtaService(
+            settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id, IMPATIENT
+        )
+        with journal.Journal(self.journal) as log:
+            wanted = record.request("Gateway", self.version, "described", [])
+            made, _ = publish.ensure_record(cloud, wanted, log, print)
+            done = publish.publish(cloud, made, self.payload, log, print)
+            number = done.record.version_number
+            return rollout.push(cloud, done.image_id, number, [self.device], log, print, settle=0.3)
+
+    def check(self):
+        """Exactly one record, one association, the right bytes; pushes of the device."""
+        headers = {"Authorization": f"Bearer {self.service.token()}"}
+        partner = f"{self.service.url}/v1/ota/partners/{self.service.partner_id}"
+        places = (f"{partner}/pool/types/5", f"{partner}/deviceTypes/{self.service.device_type_id}/firmwareImages")
+        urls = []
+        for place in places:
+            found = requests.get(place, params={"size": 2000}, headers=headers, timeout=30).json()["content"]
+            mine = [item for item in found if (item["name"], item["version"]) == ("Gateway", self.version)]
+            assert len(mine) == 1, f"{place} has {len(mine)} of {self.version}"
+            urls.append(mine[0]["url"])
+        assert urls[0] == urls[1]
+        content = requests.get(urls[0], timeout=30).content
+        assert hashlib.sha256(content).hexdigest() == self.payload.sha256
+        return self.service.sim.stats()["pushes"].get(self.device, 0)
+
+
+@pytest.mark.parametrize(("call", "fault", "times"), CASES, ids=[" - ".join(case) for case in CASES])
+def test_the_cloud_ends_right_and_no_device_is_pushed_twice(service, tally, tmp_path, call, fault, times):
+    tried, right = tally
+    tried[call] += 1
+    attempt = Attempt(service, tmp_path)
+    rule = {"match": CALLS[call], "when": TIMES[times], **{**FAULTS, **ONLY.get(call, {})}[fault]}
+    service.sim.set_faults({"rules": [rule]})
+    outcomes, failures = None, []
+    try:
+        for _ in range(2):
+            try:
+                outcomes = attempt.run()
+                break
+            except errors.OtaError as error:
+                failures.append(error)
+    finally:
+        service.sim.set_faults({})
+    if outcomes is None:
+        try:
+            outcomes = attempt.run()
+        except errors.UnknownOutcomeError as error:
+            failures.append(error)
+    pushes = attempt.check()
+    if outcomes is None:
+        # a push whose answer was lost: nobody can know, so the error says so and it was sent once at most
+        assert call == "push" and isinstance(failures[-1], errors.UnknownOutcomeError)
+        assert pushes <= 1
+    else:
+        assert [outcome.result for outcome in outcomes] in (["pushed"], ["sent before"], ["failed"])
+        assert pushes == (0 if outcomes[0].result == "failed" else 1)
+    assert all(str(failure) and "Traceback" not in str(failure) for failure in failures)
+    right[call] += 1
+
+
+def test_a_passing_fault_is_overcome_without_a_second_run(service, tmp_path):
+    attempt = Attempt(service, tmp_path)
+    rules = [
+        {"match": match, "when": {"nth": 1}, "do": "reset", "at": "before"}
+        for match in CALLS.values()
+        if "push" not in match
+    ]
+    service.sim.set_faults({"rules": rules})
+    try:
+        [outcome] = attempt.run()
+    finally:
+        service.sim.set_faults({})
+    assert outcome.result == "pushed"
+    assert attempt.check() == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [
+        (
+            {"match": "POST /oauth/token", "do": "status", "status": 400, "body": {"error": "invalid_grant"}},
+            errors.AuthError,
+        ),
+        ({"match": "POST P/pool", "do": "status", "status": 403}, errors.AuthError),
+        ({"match": "POST P/binaries", "do": "status", "status": 413, "body": HTML}, errors.RefusedError),
+        ({"match": "POST P/binaries", "do": "hash", "value": "wrong"}, errors.RefusedError),
+        ({"match": "POST P/binaries", "do": "status", "status": 503}, errors.NetworkError),
+        ({"match": "GET P/**", "do": "status", "status": 401}, errors.AuthError),
+        (
+            {"match": "GET P/**", "do": "status", "status": 302, "headers": {"Location": "http://x/"}},
+            errors.RefusedError,
+        ),
+        ({"match": "PUT DT/firmwareImages/*/push", "do": "reset", "at": "after"}, errors.UnknownOutcomeError),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_kind_of_error_tells_what_happened(service, tmp_path, rule, kind):
+    attempt = Attempt(service, tmp_path)
+    service.sim.set_faults({"rules": [rule]})
+    try:
+        with pytest.raises(kind):
+            attempt.run()
+    finally:
+        service.sim.set_faults({})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_upload_that_is_killed_at_any_moment_is_finished_by_the_next_run(service, tmp_path, seed):
+    attempt, chance = Attempt(service, tmp_path), random.Random(seed)
+    environment = {**os.environ, "AFERO_OTA_CONF": str(service.conf)}
+    common = [sys.executable, str(CLI)]
+    subprocess.run(
+        [*common, "record", "-n", attempt.number], cwd=tmp_path, env=environment, check=True, capture_output=True
+    )
+    service.sim.set_faults({"rules": [{"match": "POST P/binaries", "do": "slow_upload", "rate": 600_000}]})
+    killed = 0
+    try:
+        for _ in range(20):
+            process = subprocess.Popen([*common, "upload"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+            try:
+                # every run gets a little further than the one before
+                process.wait(0.2 + killed * 0.15 + chance.random() * 0.5)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+                continue
+            assert process.returncode == 0
+            break
+        else:
+            pytest.fail("never ended")
+    finally:
+        service.sim.set_faults({})
+    assert killed
+    assert attempt.check() == 0
+
+
+def test_names_with_reserved_characters_reach_the_service_as_they_are(service):
+    settings = config.load(str(service.conf), {}, {}, config.PUBLISH_NEEDS)
+    cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
+    name, version = "a/b?c#d%e é", "..;1"
+    made, created = publish.ensure_record(cloud, record.request(name, version, "", []), journal.Journal(), print)
+    assert created and made.matches(name, version)
+    assert cloud.record_exists(name, version)
+    assert not cloud.record_exists("a", version)
+
+
+def test_a_record_is_found_on_any_page(service):
+    settings = config.load(str(service.conf), {}, {}, config.PUBLISH_NEEDS)
+    cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
+    for number in range(60):
+        cloud.create_record(record.request("Many", f"1.{number}", "", []))
+    assert all(cloud.find_record("Many", f"1.{number}") for number in (0, 30, 59))
+
+
+def test_a_token_that_ends_soon_is_renewed_on_the_way(tmp_path):
+    with RunningService(arguments=("--token-lifetime", "1")) as short:
+        settings = config.load(str(short.conf), {}, {}, config.PUBLISH_NEEDS)
+        cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            list(cloud.records())
+        logins = short.sim.stats()["requests"]["POST /oauth/token"]
+    assert 2 < logins < 12
+
+
+def test_uploading_a_large_file_takes_little_memory(service, tmp_path):
+    path = tmp_path / "large.bin"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 30)
+    code = (
+        "import resource, sys; from afero_ota import config; from afero_ota.service import OtaService\n"
+        "settings = config.load(sys.argv[1], {}, {}, config.PUBLISH_NEEDS)\n"
+        "cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)\n"
+        "print(cloud.upload_binary(sys.argv[2], 1 << 30))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(service.conf), str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds = time.monotonic() - started
+    identifier, peak = done.stdout.split()
+    assert identifier == hashlib.sha256(bytes(1 << 20) * 1024).hexdigest()
+    assert int(peak) < 64 * 1024, f"{peak} KiB resident"
+    print(f"1 GiB in {seconds:.1f} s, {int(peak) // 1024} MiB resident")
