@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from api import Api
 
 import simhub
+from api import Api
 from running import RunningService
 
 CONTENT = os.urandom(1_500_003)

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from api import Api
 
+from api import Api
 from running import RunningService
 
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 import requests
-from api import Api
 
+from api import Api
 from ota_service import server  # noqa: F401  (rules may name its endpoints)
 from ota_service.faults import Plan, PlanError
 from running import HERE, RunningService

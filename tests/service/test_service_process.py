@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 import yaml
-from api import Api
 
+from api import Api
 from running import DEFAULTS, HERE, RunningService
 
 

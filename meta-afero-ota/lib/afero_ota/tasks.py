@@ -34,6 +34,7 @@ def configure(d: Any) -> None:
     and no other build.
     """
     path, mode = _conf_path(d), _mode(d)
+    _redact_server_log(d)
     for file in filter(None, (path, mode if mode not in ("cloud", "offline") else "")):
         bb.parse.mark_dependency(d, file)
     faults = _variable_faults(d)
@@ -204,6 +205,23 @@ def _environment(d: Any) -> Mapping[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
+def _redact_server_log(d: Any) -> None:
+    """Take secrets of the environment out of BitBake's server log, where BitBake writes its caller's whole environment."""
+    values = [form.encode() for value in _environment(d).values() for form in (value, repr(value)[1:-1])]
+    path = os.path.join(_value(d, "TOPDIR"), "bitbake-cookerdaemon.log")
+    if not values or not os.path.exists(path):
+        return
+    # in place and of equal length, since the server has the file open
+    with open(path, "r+b") as stream:
+        content = stream.read()
+        for value in values:
+            start = content.find(value)
+            while start >= 0:
+                stream.seek(start)
+                stream.write(b"*" * len(value))
+                start = content.find(value, start + len(value))
+
+
 def _load(d: Any, needs: Sequence[str]) -> config.Config:
     settings = {field: _value(d, PREFIX + suffix) for field, (_, suffix, _) in config.FIELDS.items()}
     return config.load(_conf_path(d) or None, settings, _environment(d), needs, config.spell_variable)
@@ -286,6 +304,7 @@ def _cloud(d: Any, needs: Sequence[str]) -> Iterator[tuple[service.OtaService, j
     """A client for the image's partner and device type, and the image's journal."""
     # a task's environment is empty but for PATH and its like: give back the proxy and the certificates
     os.environ.update(bb.fetch2.get_fetcher_environment(d))
+    _redact_server_log(d)
     if not _conf_path(d) and not _environment(d):
         raise errors.ConfigError([_no_file()])
     settings = _load(d, needs)
