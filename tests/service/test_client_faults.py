@@ -67,7 +67,7 @@ ONLY = {
         "reset upload": {"do": "cut_request", "byte": 100_000, "how": "reset"},
         "stalled upload": {"do": "cut_request", "byte": 100_000, "how": "stall", "seconds": 0.8},
     },
-    "exists": {"lag": {"do": "lag", "seconds": 2}},
+    "exists": {"lag": {"do": "lag", "seconds": 0.3}},
     "list records": {"record between pages": {"do": "insert_record", "place": "front", "name": "inserted"}},
 }
 TIMES = {"once": {"nth": 1}, "for ever": "always"}
@@ -102,6 +102,12 @@ def tally(request):
         for call in [*CALLS, "all"]:
             total, good = (sum(tried.values()), sum(right.values())) if call == "all" else (tried[call], right[call])
             print(f"{call:<15} {total:5}  {good:5}")
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    """The same number of looks as for users, with shorter pauses."""
+    monkeypatch.setattr(publish, "_LOOKS", (0.0, 0.05, 0.1, 0.2))
 
 
 class Attempt:
