@@ -108,7 +108,11 @@ class Workspace:
         self.folder.mkdir(parents=True, exist_ok=True)
         os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
         self._lock = open(self.folder / ".lock", "w")  # noqa: SIM115 held as long as this workspace is in use
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(f"waiting for another build that uses {self.folder}", file=sys.stderr, flush=True)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.project = self.folder / "meta-afero-ota"
         self._copy_project()
         self._checkout()
