@@ -11,7 +11,7 @@ import argparse
 import os
 import subprocess
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import bootstrap
 
@@ -23,6 +23,12 @@ LOGIN_FAILED, USAGE, NO_RECORD, NO_DEVICE_TYPE = 247, 246, 245, 243
 # the status for the step that failed; what no line names failed while looking at the cloud
 STEP_FAILED = {"create record": 254, "upload": 252, "move": 251, "set url": 249, "associate": 248, "dissociate": 248}
 LOOK_FAILED = 255
+# what Afero's tool says when it comes to a step
+LINES = {
+    "upload": "Upload the OTA Image .....",
+    "set url": "Update OTA Record with the storage URL",
+    "associate": "Associate the Image with the deviceTypeId and ParnerId .....",
+}
 
 
 class Stop(Exception):
@@ -33,9 +39,18 @@ class Stop(Exception):
         self.status = status
 
 
+class Steps(journal.Journal):
+    """The journal, in memory only, which says each step of an upload as it begins."""
+
+    def note(self, step: str, outcome: str, **facts: Any) -> None:
+        if outcome == "started" and step in LINES:
+            print(LINES[step], flush=True)
+        super().note(step, outcome, **facts)
+
+
 def main() -> int:
     options = parse_arguments()
-    log = journal.Journal()
+    log = Steps()
     try:
         settings = config.load(
             options.conf,
@@ -100,14 +115,13 @@ def upload(settings: config.Config, cloud: service.OtaService, version: str, fil
             NO_RECORD,
             f"The command request ver({version}) is different from OTA Record ver({kept.version}). Check your command",
         )
-    print("Upload the OTA Image .....")
     done = publish.publish(cloud, kept, payload.measure(settings.image_file), log, print)
     for warning in done.warnings:
         print(f"Warning: {warning}")
     if not done.changed:
         print(f"A image with type, version already uploaded:{record.HUB_IMAGE}, {version}. Exit")
         return
-    print(f"Associate the Image with the deviceTypeId and ParnerId ..... image id {done.image_id}")
+    print(f"Image Id: {done.image_id}")
     print("Done!")
 
 

@@ -96,6 +96,13 @@ def test_the_manifest_tells_what_the_payload_is(ready):
     assert manifest["distro"].startswith("poky ")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", manifest["buildTime"])
     assert re.fullmatch(r"\S+:[0-9a-f]{40}", manifest["layers"]["meta"])
+    assert "hello-data" in manifest["packages"]
+
+
+def test_the_report_says_the_same_for_people(ready):
+    report = (payload(ready).parent / "hub_update.bin.report.md").read_text()
+    assert report.startswith("# Gateway 1.0.1\n")
+    assert re.search(r"^\| hello-data \| \S+ \|$", report, re.M)
 
 
 def test_a_second_build_runs_no_task_of_ours(ready):
@@ -286,7 +293,8 @@ def test_the_payload_is_the_image_of_the_chosen_type(plain, fstype):
 def test_the_payload_may_have_another_name(plain):
     plain.local_conf = INHERIT + 'AFERO_OTA_IMAGE_FILE = "gateway.img"\n'
     assert plain.bitbake(IMAGE).returncode == 0
-    assert sorted(os.listdir(payload(plain).parent)) == ["gateway.img", "gateway.img.manifest.json"]
+    names = ["gateway.img", "gateway.img.manifest.json", "gateway.img.report.md"]
+    assert sorted(os.listdir(payload(plain).parent)) == names
 
 
 def test_packaging_takes_no_second_copy_of_the_image(plain):

@@ -75,6 +75,17 @@ def test_uploading_again_has_nothing_to_do_and_other_content_is_a_conflict(run, 
     assert "another content" in refused.stderr
 
 
+def test_report_tells_what_is_in_a_payload_and_what_changed(run, image, tmp_path):
+    run("afero-ota", "package", "image.tar.gz", "-o", "old.bin")
+    (tmp_path / "image.tar.gz").write_bytes(b"smaller")
+    run("afero-ota", "package", "image.tar.gz")
+    told = run("afero-ota", "report", "--since", "old.bin")
+    assert told.returncode == 0
+    assert "The payload is 99,993 bytes smaller." in told.stdout
+    assert json.loads(run("afero-ota", "report", "old.bin", "--json").stdout)["size"] == 100_000
+    assert "manifest cannot be read" in run("afero-ota", "report", "nowhere.bin").stderr
+
+
 def test_upload_without_a_record_in_the_cloud_is_refused(run, image):
     refused = run("afero-ota", "upload", "image.tar.gz", "-n", "999")
     assert refused.returncode == 4
@@ -130,7 +141,10 @@ def test_the_old_uploaders_two_stages_work_and_may_be_repeated(service, run, tmp
     assert uploader(run, service, "--createOTARecord", "--buildNum", "31").returncode == 0
     assert (tmp_path / "full-ota-record.json").read_text() == (tmp_path / "full_ota_record.json").read_text()
     done = uploader(run, service, "--uploadOTAImage", "-n", "31")
-    assert (done.returncode, "Done!" in done.stdout) == (0, True)
+    assert done.returncode == 0
+    steps = ["Upload the OTA", "Update OTA Record with the storage URL", "Associate the Image", "Image Id: ", "Done!"]
+    said = [line for line in done.stdout.splitlines() if line.startswith(tuple(steps))]
+    assert [line.startswith(step) for line, step in zip(said, steps)] == [True] * 5
     again = uploader(run, service, "--uploadOTAImage", "-n", "31")
     assert (again.returncode, "already uploaded:5, 1.0.31" in again.stdout) == (0, True)
 

@@ -30,6 +30,8 @@ CHECKS = [
     ignored_auth,
 ]
 schema = schemathesis.openapi.from_dict(describe())
+# the test logs in itself: a case without a token would be sent with one, and then be no wrong request any more
+schema.config.generation.update(with_security_parameters=False)
 
 
 @schema.parametrize()

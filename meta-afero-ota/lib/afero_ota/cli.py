@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
-from . import __version__, config, errors, journal, payload, publish, record, rollout, service
+from . import __version__, config, errors, journal, payload, publish, record, report, rollout, service
 
 CONF_FILES = ("partner-ota-conf.json", "partner-ota-conf.yml", "partner-ota-conf.yaml")
 JOURNAL_FILE = "afero-ota.jsonl"
@@ -166,6 +166,12 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("status", _status, "tell from the journal what was done")
     sub.add_argument("--journal", metavar="FILE", default=JOURNAL_FILE, help="journal to read (default: %(default)s)")
+
+    sub = command("report", _report, "tell what is in a payload, as Markdown")
+    sub.add_argument(
+        "payload", metavar="PAYLOAD", nargs="?", help="the payload, or its manifest (default: slot A of imageFiles)"
+    )
+    sub.add_argument("--since", metavar="PAYLOAD", help="an earlier payload, or its manifest: tell what changed since")
 
     sub = command("completion", _completion, "print the completion script of a shell")
     sub.add_argument("shell", choices=["bash", "zsh", "tcsh"])
@@ -436,6 +442,13 @@ def _status(options: argparse.Namespace) -> None:
         for entry in entries
     ]
     _result(options, entries, _table((*shown, "facts"), rows))
+
+
+def _report(options: argparse.Namespace) -> None:
+    manifest = payload.read_manifest(options.payload or _settings(options, ()).image_file)
+    before = payload.read_manifest(options.since) if options.since else None
+    data = {**manifest, "changes": report.compare(before, manifest)} if before else manifest
+    _result(options, data, report.markdown(manifest, before).rstrip("\n"))
 
 
 def _completion(options: argparse.Namespace) -> None:

@@ -106,9 +106,19 @@ def write_manifest(payload: Payload, facts: Mapping[str, Any]) -> str:
     return path
 
 
-def read_manifest(payload_path: str) -> dict[str, Any]:
-    """The manifest of a payload. Raises ConfigError when it is missing or not one."""
-    path = manifest_path(payload_path)
+def packages(path: str) -> dict[str, str]:
+    """Names and versions in BitBake's manifest of an image (lines of `name architecture version`); {} without the file."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            fields = [line.split() for line in stream]
+    except FileNotFoundError:
+        return {}
+    return {words[0]: words[2] for words in fields if len(words) == 3}
+
+
+def read_manifest(path: str) -> dict[str, Any]:
+    """The manifest at `path`, or of the payload there. Raises ConfigError when it is missing or not one."""
+    path = path if path.endswith(MANIFEST_SUFFIX) else manifest_path(path)
     remedy = "package the image again"
     try:
         with open(path, encoding="utf-8") as stream:

@@ -17,6 +17,7 @@ import bb
 
 import afero_ota.payload
 import afero_ota.record
+import afero_ota.report
 
 from . import config, errors, journal, publish, rollout, service
 
@@ -95,7 +96,7 @@ def install_record(d: Any) -> None:
 
 
 def package(d: Any) -> None:
-    """do_package_ota: the image archive as payload, its manifest beside it, both handed to sstate."""
+    """do_package_ota: the image archive as payload, manifest and report beside it, all handed to sstate."""
     with _errors():
         image = os.path.join(_value(d, "DEPLOY_DIR_IMAGE"), _value(d, "IMAGE_LINK_NAME") or _value(d, "IMAGE_NAME"))
         record = afero_ota.record.read(f"{image}.{afero_ota.record.FILE_NAME}")
@@ -112,8 +113,11 @@ def package(d: Any) -> None:
                 "record": dict(record.fields),
                 "buildTime": afero_ota.payload.build_time(_value(d, "SOURCE_DATE_EPOCH")),
                 "layers": _layers(d),
+                "packages": afero_ota.payload.packages(f"{image}.manifest"),
             },
         )
+        report = afero_ota.report.markdown(afero_ota.payload.read_manifest(target))
+        afero_ota.record.write_text(target + afero_ota.report.SUFFIX, report)
         bb.plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {_payload_path(d)}")
 
 
