@@ -19,7 +19,7 @@ import requests
 
 from afero_ota import config, errors, journal, payload, publish, record, rollout
 from afero_ota.service import OtaService, Patience
-from running import RunningService
+from running import RunningService, wait_until
 
 CLI = Path(__file__).resolve().parents[2] / "scripts" / "afero-ota"
 CALLS = {
@@ -232,34 +232,45 @@ def test_the_kind_of_error_tells_what_happened(service, tmp_path, rule, kind):
         service.sim.set_faults({})
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_an_upload_that_is_killed_at_any_moment_is_finished_by_the_next_run(service, tmp_path, seed):
+# where an upload can be cut: before and after each of its calls was carried out, and in the middle of the file
+KILL_POINTS = [
+    {"match": CALLS[call], "do": "stall", "at": at, "seconds": 600}
+    for call in ("log in", "list records", "find image", "upload", "move", "set url", "associate")
+    for at in ("before", "after")
+] + [
+    {"match": CALLS["upload"], "do": "cut_request", "byte": byte, "how": "stall", "seconds": 600}
+    for byte in (0, 1, 65_536, len(CONTENT) // 2, len(CONTENT))
+]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_an_upload_that_is_killed_at_any_point_is_finished_by_the_next_run(service, tmp_path, seed):
     attempt, chance = Attempt(service, tmp_path), random.Random(seed)
     environment = {**os.environ, "AFERO_OTA_CONF": str(service.conf)}
     common = [sys.executable, str(CLI)]
     subprocess.run(
         [*common, "record", "-n", attempt.number], cwd=tmp_path, env=environment, check=True, capture_output=True
     )
-    service.sim.set_faults({"rules": [{"match": "POST P/binaries", "do": "slow_upload", "rate": 600_000}]})
-    killed = 0
-    try:
-        for _ in range(20):
-            process = subprocess.Popen([*common, "upload"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-            try:
-                # every run gets a little further than the one before
-                process.wait(0.2 + killed * 0.15 + chance.random() * 0.5)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                killed += 1
-                continue
-            assert process.returncode == 0
-            break
-        else:
-            pytest.fail("never ended")
-    finally:
-        service.sim.set_faults({})
-    assert killed
+
+    def upload_until(rule):
+        """True when the upload was killed at the rule's call; False when it ended well without that call."""
+        service.sim.set_faults({"rules": [{**rule, "when": {"nth": 1}}]})
+        process = subprocess.Popen([*common, "upload"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            reached = wait_until(
+                lambda: sum(service.sim.stats()["faults"].values()) or process.poll() is not None, seconds=60
+            )
+        finally:
+            process.kill()
+            process.wait()
+            service.sim.set_faults({})
+        killed = process.returncode == -signal.SIGKILL
+        assert reached and (killed or process.returncode == 0)
+        return killed
+
+    killed = [upload_until(rule) for rule in chance.sample(KILL_POINTS, 6)]
+    assert killed[0]
+    subprocess.run([*common, "upload"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert attempt.check() == 0
 
 
@@ -292,29 +303,51 @@ def test_a_token_that_ends_soon_is_renewed_on_the_way(tmp_path):
     assert 2 < logins < 12
 
 
-def test_uploading_a_large_file_takes_little_memory(service, tmp_path):
+UPLOADERS = {
+    "this client": "print(cloud.upload_binary(path, 1 << 30))",
+    "requests": "print(requests.post(url, data=open(path, 'rb'), headers=headers).text)",
+    "curl -T": "subprocess.run(['curl', '-sSf', '-X', 'POST', '-T', path, '-H', token, '-H', kind, url], check=True)",
+}
+UPLOADER = """
+import subprocess, sys, time
+import requests
+from afero_ota import config
+from afero_ota.service import OtaService
+settings, path = config.load(sys.argv[1], {}, {}, config.PUBLISH_NEEDS), sys.argv[2]
+cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
+url = f"{settings.service_url}/v1/ota/partners/{settings.partner_id}/binaries"
+token, kind = f"Authorization: Bearer {sys.argv[3]}", "Content-Type: application/octet-stream"
+headers = dict(line.split(": ") for line in (token, kind))
+cloud.login()
+started = time.monotonic()
+%s
+print("", time.monotonic() - started)
+# ru_maxrss would be the parent's: the kernel hands it on through exec
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def test_a_large_upload_takes_little_memory_and_no_longer_than_curl(service, tmp_path, capsys):
     path = tmp_path / "large.bin"
     with path.open("wb") as stream:
         stream.truncate(1 << 30)
-    code = (
-        "import sys; from afero_ota import config; from afero_ota.service import OtaService\n"
-        "settings = config.load(sys.argv[1], {}, {}, config.PUBLISH_NEEDS)\n"
-        "cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)\n"
-        "print(cloud.upload_binary(sys.argv[2], 1 << 30))\n"
-        # ru_maxrss would be the parent's: the kernel hands it on through exec
-        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
-    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(service.conf), str(path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    seconds = time.monotonic() - started
-    identifier, peak = done.stdout.split()
-    assert identifier == hashlib.sha256(bytes(1 << 20) * 1024).hexdigest()
-    assert int(peak) < 64 * 1024, f"{peak} KiB resident"
-    print(f"1 GiB in {seconds:.1f} s, {int(peak) // 1024} MiB resident")
+    seconds, peaks, identifiers = {}, {}, []
+    # in turn, and the best of three: what else this machine does is no matter of the client
+    for name, code in [*UPLOADERS.items()] * 3:
+        command = [sys.executable, "-c", UPLOADER % code, str(service.conf), str(path), service.token()]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        *answer, took, peak = done.stdout.split()
+        identifiers.append(answer[-1])
+        seconds[name] = min(float(took), seconds.get(name, 1e9))
+        peaks[name] = max(int(peak) // 1024, peaks.get(name, 0))
+    with capsys.disabled():
+        print("\n\n1 GiB upload    seconds  MiB resident")
+        for name in UPLOADERS:
+            # curl's memory is not the one measured
+            print(f"{name:<15} {seconds[name]:7.2f}  {'' if name == 'curl -T' else peaks[name]}")
+    content = hashlib.sha256(bytes(1 << 20) * 1024).hexdigest()
+    assert all(content in identifier for identifier in identifiers)
+    assert peaks["this client"] < 64
+    # a tenth, and what a start of a connection may take on a busy machine
+    assert seconds["this client"] < 1.1 * seconds["curl -T"] + 0.5
