@@ -68,11 +68,14 @@ ONLY = {
         "stalled upload": {"do": "cut_request", "byte": 100_000, "how": "stall", "seconds": 0.8},
     },
     "exists": {"lag": {"do": "lag", "seconds": 0.3}},
-    "list records": {"record between pages": {"do": "insert_record", "place": "front", "name": "inserted"}},
+    "list records": {
+        "record between pages": {"do": "insert_record", "place": "front", "name": "inserted"},
+        "lag": {"do": "lag", "seconds": 0.3},
+    },
 }
 TIMES = {"once": {"nth": 1}, "for ever": "always"}
 # the faults that are also played for ever, one of each way to end a call
-LASTING = ("refuse", "reset before", "reset after", "500", "503", "not json", "no hash")
+LASTING = ("refuse", "reset before", "reset after", "500", "503", "not json", "no hash", "lag")
 CASES = [
     (call, fault, times)
     for call in CALLS

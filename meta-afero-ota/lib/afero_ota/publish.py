@@ -122,7 +122,8 @@ def _known(service: OtaService, record: OtaRecord) -> OtaRecord:
             f"the image carries an offline record ({record.name} {record.version}, versionNumber 0), which the cloud does not know. "
             'Build it with a record of the cloud: AFERO_OTA_RECORD = "cloud", or the path of a record file.'
         )
-    known = service.find_version(record.version_number)
+    # the list may lag behind a record that was just created
+    known = _look(lambda: service.find_version(record.version_number))
     if known is None:
         raise RefusedError(
             f"the image carries versionNumber {record.version_number} ({record.name} {record.version}), which partner "

@@ -328,7 +328,8 @@ class OtaService:
         repeatable: bool = True,
     ) -> _Answer:
         """Send until it is answered for good, as often as `patience` and the kind of call allow."""
-        what, maybe_done, renewed, started = f"{method} {self.base_url}{path}", False, False, time.monotonic()
+        what = f"{method} {self.base_url}{path}" + (f" (a file of {stream.size} bytes)" if stream else "")
+        maybe_done, renewed, started = False, False, time.monotonic()
         attempt = 0
         while True:
             attempt += 1
@@ -351,9 +352,8 @@ class OtaService:
                 raise UnknownOutcomeError(f"{what}: {outcome.reason}; it is not known whether the service did it")
             if attempt >= self.patience.attempts or (outcome.pause or 0) > self.patience.longest_retry_after:
                 elapsed = time.monotonic() - started
-                size = f" (a file of {stream.size} bytes)" if stream else ""
                 raise NetworkError(
-                    f"{what}{size}: {outcome.reason}; gave up after {attempt} attempts in {elapsed:.0f} s. "
+                    f"{what}: {outcome.reason}; gave up after {attempt} attempts in {elapsed:.0f} s. "
                     "Check the network and run the same command again: it continues where it stopped."
                 )
             pause = self._pause(attempt) if outcome.pause is None else outcome.pause
