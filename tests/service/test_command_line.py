@@ -113,6 +113,18 @@ def test_errors_are_json_too_when_json_is_asked_for(run):
     assert "nowhere.bin" in said["message"]
 
 
+def test_common_options_may_stand_before_or_behind_the_command(run):
+    before, behind = run("afero-ota", "--json", "list", "--pool"), run("afero-ota", "list", "--pool", "--json")
+    assert before.returncode == behind.returncode == 0
+    assert json.loads(before.stdout) == json.loads(behind.stdout)
+
+
+def test_without_a_configuration_the_first_thing_said_is_how_to_make_one(run):
+    said = run("afero-ota", "check", env={"AFERO_OTA_CONF": ""})
+    assert said.returncode == 2
+    assert said.stderr.index("afero-ota init") < said.stderr.index("partner_id: not set")
+
+
 def test_init_writes_a_file_that_only_its_owner_can_read(run, tmp_path):
     answers = "Hub\n\n1.0\npartner\ntype\nme@example.com\nsecret\nYTpi\n"
     done = run("afero-ota", "init", "--conf", "new.json", stdin=answers)

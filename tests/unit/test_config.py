@@ -94,6 +94,12 @@ def test_a_secret_never_shows_itself(write):
     assert "canary" not in repr(loaded) + str(loaded.credentials) + f"{loaded.credentials.userpw}"
 
 
+def test_a_file_that_cannot_be_read_is_the_only_fault():
+    message = faults_of("/nowhere/conf.json", needs=EVERYTHING)
+    assert "/nowhere/conf.json: cannot be read" in message
+    assert "not set" not in message
+
+
 def test_everything_missing_is_reported_at_once_by_name():
     message = faults_of(None, needs=EVERYTHING)
     for name in (

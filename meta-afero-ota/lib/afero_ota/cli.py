@@ -74,13 +74,8 @@ def _fail(options: argparse.Namespace, error: errors.OtaError) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    group = common.add_argument_group("common options")
-    group.add_argument(
-        "-c", "--conf", metavar="FILE", help=f"configuration file (default: $AFERO_OTA_CONF, else {CONF_FILES[0]})"
-    )
-    group.add_argument("--json", action="store_true", help="print the result as JSON")
-    group.add_argument("--quiet", action="store_true", help="no messages but errors")
-    group.add_argument("--verbose", action="store_true", help="tell about every repeated request")
+    # these may stand before the command as well: behind it they must not undo what was said there
+    _add_common(common, argparse.SUPPRESS)
     network = argparse.ArgumentParser(add_help=False)
     group = network.add_argument_group("network options")
     group.add_argument("--service-url", metavar="URL", help="base URL of the OTA service")
@@ -113,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_common(parser)
     parser.add_argument("--version", action="version", version=f"afero-ota {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -177,6 +173,23 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     sub.set_defaults(parser=parser)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, default: Any = None) -> None:
+    group = parser.add_argument_group("common options")
+    group.add_argument(
+        "-c",
+        "--conf",
+        metavar="FILE",
+        default=default,
+        help=f"configuration file (default: $AFERO_OTA_CONF, else {CONF_FILES[0]})",
+    )
+    for name, text in (
+        ("--json", "print the result as JSON"),
+        ("--quiet", "no messages but errors"),
+        ("--verbose", "tell about every repeated request"),
+    ):
+        group.add_argument(name, action="store_true", default=default or False, help=text)
 
 
 def _positive(text: str) -> float:
@@ -473,7 +486,15 @@ def _settings(options: argparse.Namespace, needs: Sequence[str]) -> config.Confi
         "build_number": getattr(options, "build_number", None),
         "debug_build": getattr(options, "debug_build", None),
     }
-    settings = config.load(_conf_path(options), given, os.environ, needs)
+    path = _conf_path(options)
+    try:
+        settings = config.load(path, given, os.environ, needs)
+    except errors.ConfigError as error:
+        if path or not error.faults:
+            raise
+        remedy = "name one with --conf or AFERO_OTA_CONF, or make one: scripts/afero-ota init"
+        nothing = errors.Fault("configuration file", f"none named, and no {CONF_FILES[0]} in this folder", remedy)
+        raise errors.ConfigError([nothing, *error.faults]) from None
     if not options.quiet:
         for warning in settings.warnings:
             print(f"warning: {warning}", file=sys.stderr)

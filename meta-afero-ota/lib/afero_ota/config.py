@@ -123,6 +123,8 @@ def load(
     faults: list[Fault] = []
     warnings: list[str] = []
     document = _read_file(path, faults, warnings) if path else {}
+    if faults:
+        needs = ()  # what is missing may well be in the file
     values: dict[str, Any] = {}
     for name, check in _CHECKS.items():
         key = FIELDS[name][0]
