@@ -281,6 +281,17 @@ def test_two_images_in_one_build_folder_keep_their_own_payloads(plain):
     assert names == [IMAGE, "other-image"]
 
 
+def test_two_machines_in_one_build_folder_keep_their_own_payloads(plain):
+    before = payload(plain).stat().st_mtime_ns
+    plain.local_conf += 'MACHINE = "other-hub"\n'
+    done = plain.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    other = plain.deploy.parent / "other-hub" / payload(plain).relative_to(plain.deploy)
+    manifests = [path.with_name("hub_update.bin.manifest.json") for path in (payload(plain), other)]
+    assert [json.loads(path.read_text())["machine"] for path in manifests] == ["qemuarm", "other-hub"]
+    assert payload(plain).stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize("fstype", ["tar.xz", "tar.zst", "ext4.gz", "squashfs"])
 def test_the_payload_is_the_image_of_the_chosen_type(plain, fstype):
     plain.local_conf = INHERIT + f'AFERO_OTA_IMAGE_FSTYPE = "{fstype}"\n'
