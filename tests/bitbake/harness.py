@@ -21,12 +21,13 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 BUILD_USER = "afero-build"
 COPIED = ("kas", "meta-afero-ota", "tests/bitbake", "tests/device")
-RELEASES = {"scarthgap": "kas/hermetic.yml", "wrynose": "kas/hermetic-wrynose.yml"}
-# one of these in kas's reference folder, or the network, is what a release needs first
-UPSTREAM = {
-    "scarthgap": ("git.yoctoproject.org.poky", "https://git.yoctoproject.org/poky"),
-    "wrynose": ("git.openembedded.org.openembedded-core", "https://git.openembedded.org/openembedded-core"),
+# what a build folder is made from; tests add the class to an image by themselves, and take it away
+RELEASES = {
+    "scarthgap": ("kas/hermetic.yml", "tests/bitbake/without-class.yml"),
+    "wrynose": ("kas/hermetic.yml", "kas/wrynose.yml", "tests/bitbake/without-class.yml"),
 }
+# in kas's reference folder, or on the network, is what every release needs first
+UPSTREAM = ("git.openembedded.org.openembedded-core", "https://git.openembedded.org/openembedded-core")
 _TASK = re.compile(
     r"NOTE: Running (?:setscene |noexec )?task \d+ of \d+ \((?:virtual:[^:]+:)?(?:mc:[^:]*:)?\S*/([^/\s]+?)(?:_[^_/]*)?\.bb:(do_\w+)\)"
 )
@@ -63,9 +64,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meta-afero-ota"
 
 
-def why_unavailable(release: str = "scarthgap") -> str:
-    """The reason why there is no BitBake here, or "" when there is: a reference clone, or upstream in reach."""
-    name, url = UPSTREAM[release]
+def why_unavailable(name: str = UPSTREAM[0], url: str = UPSTREAM[1]) -> str:
+    """The reason why a repository, by default OE-Core, is not here, or "" when it is: a reference clone, or upstream in reach."""
     if any((reference_folder() / spelling).exists() for spelling in (name, f"{name}.git")):
         return ""
     try:
@@ -99,8 +99,8 @@ def _user() -> pwd.struct_passwd:
 class Workspace:
     """Sources of one release, checked out, and a copy of this project; the build folders share it."""
 
-    def __init__(self, release: str = "scarthgap", folder: Path | None = None):
-        reason = why_unavailable(release)
+    def __init__(self, release: str = "scarthgap", folder: Path | None = None, files: tuple[str, ...] = ()):
+        reason = why_unavailable()
         if reason:
             raise Unavailable(reason)
         self.release, self.user, self.tools = release, _user(), _tools()
@@ -114,6 +114,7 @@ class Workspace:
             print(f"waiting for another build that uses {self.folder}", file=sys.stderr, flush=True)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.project = self.folder / "meta-afero-ota"
+        self.files = files or RELEASES[release]
         self._copy_project()
         self._checkout()
 
@@ -121,12 +122,20 @@ class Workspace:
         """Let another process use the folder."""
         self._lock.close()
 
-    def _checkout(self) -> None:
+    def configuration(self, *more: str) -> str:
+        """The argument for kas: this workspace's files, and more of the project."""
+        return ":".join(str(self.project / file) for file in (*self.files, *more))
+
+    def kas(self, *arguments: str, env: dict[str, str] | None = None, timeout: float = 900) -> Result:
+        """Run kas."""
         # the reference clones may be root's, which git refuses to read for anybody else
         config = self.folder / "gitconfig"
         config.write_text("[safe]\n\tdirectory = *\n")
-        kas = [f"{self.tools}/kas", "checkout", str(self.project / RELEASES[self.release])]
-        done = self.run(kas, self.folder, {"GITCONFIG_FILE": str(config)})
+        command = [f"{self.tools}/kas", *arguments]
+        return self.run(command, self.folder, {"GITCONFIG_FILE": str(config), **(env or {})}, timeout)
+
+    def _checkout(self) -> None:
+        done = self.kas("checkout", self.configuration())
         if done.returncode:
             raise Unavailable(f"kas checkout failed:\n{done.output[-2000:]}")
 
@@ -188,28 +197,30 @@ class Workspace:
         tasks = {f"{recipe}:{task}" for recipe, task in _TASK.findall(output)}
         return Result(process.returncode, output, tasks)
 
-    def build(self, folder: Path, local_conf: str = "", env: dict[str, str] | None = None) -> Build:
-        """A build folder of its own, with a configuration written by kas and `local_conf` appended."""
-        return Build(self, folder, local_conf, env or {})
+    def build(
+        self, folder: Path, local_conf: str = "", env: dict[str, str] | None = None, files: tuple[str, ...] = ()
+    ) -> Build:
+        """A build folder of its own, with a configuration written by kas (with more `files`) and `local_conf` appended."""
+        return Build(self, folder, local_conf, env or {}, files)
 
 
 class Build:
     """One build folder. `local_conf` may be changed between two calls of bitbake."""
 
-    def __init__(self, workspace: Workspace, folder: Path, local_conf: str, env: dict[str, str]):
+    def __init__(
+        self, workspace: Workspace, folder: Path, local_conf: str, env: dict[str, str], files: tuple[str, ...] = ()
+    ):
         self.workspace, self.folder, self.local_conf, self.env = workspace, folder, local_conf, env
         self.tmpdir, self.sstate_dir = folder / "tmp", folder / "sstate-cache"
         self.deploy = self.tmpdir / "deploy" / "images" / "qemuarm"
-        self._layers = str(workspace.project / RELEASES[workspace.release])
         folder.mkdir(parents=True, exist_ok=True)
         os.chown(folder, workspace.user.pw_uid, workspace.user.pw_gid)
-        dump = [f"{workspace.tools}/kas", "shell", self._layers, "-c", "true"]
-        done = workspace.run(dump, workspace.folder, {"KAS_BUILD_DIR": str(folder)})
+        shell = ("shell", workspace.configuration(*files), "-c", "true")
+        done = workspace.kas(*shell, env={"KAS_BUILD_DIR": str(folder), **env})
         if done.returncode:
             raise RuntimeError(done.output)
         self._generated = (folder / "conf" / "local.conf").read_text()
-        sources = workspace.folder / ("poky/bitbake" if workspace.release == "scarthgap" else "bitbake")
-        self._bitbake = str(sources / "bin")
+        self._bitbake = str(workspace.folder / "bitbake" / "bin")
 
     def bitbake(self, *arguments: str, env: dict[str, str] | None = None, timeout: float = 900) -> Result:
         """Run bitbake with these arguments in the build folder."""
