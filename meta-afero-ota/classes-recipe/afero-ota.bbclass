@@ -82,6 +82,7 @@ python do_create_ota_record () {
     afero_ota.tasks.create_record(d)
 }
 addtask create_ota_record
+do_create_ota_record[doc] = "Finds the OTA record in the cloud, or creates it."
 do_create_ota_record[network] = "1"
 do_create_ota_record[vardeps] += "AFERO_OTA_REQUEST"
 do_create_ota_record[lockfiles] = "${TMPDIR}/afero-ota.lock"
@@ -89,6 +90,7 @@ do_create_ota_record[lockfiles] = "${TMPDIR}/afero-ota.lock"
 python afero_ota_install_record () {
     afero_ota.tasks.install_record(d)
 }
+afero_ota_install_record[doc] = "Part of do_rootfs: puts the OTA record into /etc."
 ROOTFS_POSTPROCESS_COMMAND:append = " afero_ota_install_record"
 do_rootfs[vardeps] += "AFERO_OTA_REQUEST"
 
@@ -96,6 +98,7 @@ python do_package_ota () {
     afero_ota.tasks.package(d)
 }
 addtask package_ota after do_image_complete before do_build
+do_package_ota[doc] = "Makes the payload, hub_update.bin, and its manifest from the image."
 SSTATETASKS += "do_package_ota"
 do_package_ota[vardeps] += "AFERO_OTA_IMAGE_FSTYPE AFERO_OTA_PAYLOAD"
 do_package_ota[cleandirs] = "${AFERO_OTA_STAGING}"
@@ -106,11 +109,13 @@ python do_package_ota_setscene () {
     sstate_setscene(d)
 }
 addtask do_package_ota_setscene
+do_package_ota_setscene[doc] = "Takes the payload from shared state."
 
 python do_upload_ota () {
     afero_ota.tasks.upload(d)
 }
 addtask upload_ota after do_package_ota
+do_upload_ota[doc] = "Uploads the payload and offers it to the device type; only when asked for."
 do_upload_ota[network] = "1"
 do_upload_ota[nostamp] = "1"
 do_upload_ota[lockfiles] = "${TMPDIR}/afero-ota.lock"
@@ -119,6 +124,7 @@ python do_deploy_ota () {
     afero_ota.tasks.deploy(d)
 }
 addtask deploy_ota after do_package_ota
+do_deploy_ota[doc] = "As upload_ota, then pushes the image to AFERO_OTA_DEVICES; only when asked for."
 do_deploy_ota[network] = "1"
 do_deploy_ota[nostamp] = "1"
 do_deploy_ota[lockfiles] = "${TMPDIR}/afero-ota.lock"
