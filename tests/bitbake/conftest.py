@@ -12,6 +12,12 @@ from harness import RELEASES, Unavailable, Workspace, cache_folder
 _open: dict[str, Workspace | str] = {}
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--dry-run", action="store_true", help="also dry-run the image of every board, several minutes each"
+    )
+
+
 def open_workspace(release: str) -> Workspace:
     """The workspace of a release; skips the test, with the reason, where BitBake cannot be had."""
     if release not in _open:

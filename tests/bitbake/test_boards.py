@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""The boards: what kas checks out for them is what the lock files say, their images parse, and nobody else's build changes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness import PROJECT, Workspace, cache_folder, reference_folder, why_unavailable
+
+# upstream's downloads are not needed to parse, so the sanity check need not look for a network
+OFFLINE = 'BB_NO_NETWORK = "1"\n'
+SAMA5D2 = ("kas/sama5d2-xplained-emmc.yml",)
+BEAGLEBONE = ("kas/beaglebone-green-wireless.yml",)
+BOARDS = {
+    "sama5d2-xplained-emmc": SAMA5D2,
+    "beaglebone-green-wireless": BEAGLEBONE,
+    "beaglebone-green-wireless-wrynose": (*BEAGLEBONE, "kas/wrynose.yml"),
+}
+
+
+def read(name):
+    return yaml.safe_load((PROJECT / name).read_text())
+
+
+def locked(files):
+    """url and commit of every repository of these kas files; the file named last decides, as with kas."""
+    repos, commits = {}, {}
+    for file in ("kas/base.yml", *files):
+        repos.update({name: repo["url"] for name, repo in read(file)["repos"].items() if "url" in (repo or {})})
+        lock = PROJECT / file.replace(".yml", ".lock.yml")
+        if lock.exists():
+            commits.update(
+                {name: repo["commit"] for name, repo in yaml.safe_load(lock.read_text())["overrides"]["repos"].items()}
+            )
+    return {name: (url, commits[name]) for name, url in repos.items()}
+
+
+def open_board(files, folder_name):
+    """A workspace for a board; skips the test, with the reason, where a repository cannot be had."""
+    for url, _ in locked(files).values():
+        reason = why_unavailable(url.split("://")[1].replace("/", "."), url)
+        if reason:
+            pytest.skip(f"NO SOURCES FOR THIS BOARD HERE, it is not parsed: {reason}")
+    # from here on a failure is a failure: the sources are there
+    return Workspace("scarthgap", cache_folder() / "work" / folder_name, files)
+
+
+@pytest.fixture(params=sorted(BOARDS))
+def board(request):
+    """A build folder of one board. Kept between runs, since parsing OE-Core anew takes a minute."""
+    workspace = open_board(BOARDS[request.param], f"boards/{request.param}")
+    try:
+        build = workspace.build(workspace.folder / "build", OFFLINE, {"BUILD_PROFILE": "test"})
+        build.name = request.param
+        yield build
+    finally:
+        workspace.close()
+
+
+@pytest.fixture
+def environment(board):
+    """`bitbake -e core-image-minimal`, as a dictionary of plain variables."""
+    done = board.bitbake("-e", "core-image-minimal", timeout=1800)
+    assert done.returncode == 0, done.output[-3000:]
+    return dict(re.findall(r'^([A-Z_a-z0-9]+)="(.*)"$', done.output, re.MULTILINE))
+
+
+def test_a_board_parses_at_the_locked_commits_and_its_image_gets_the_class(board, environment):
+    for name, (_, commit) in locked(BOARDS[board.name]).items():
+        head = board.workspace.run(["git", "rev-parse", "HEAD"], board.workspace.folder / name).output.strip()
+        assert (name, head) == (name, commit)
+    assert environment["AFERO_OTA_PAYLOAD"].endswith("/core-image-minimal-ota/hub_update.bin")
+    assert "tar.gz" in environment["IMAGE_FSTYPES"].split()
+    assert environment["DISTRO"] == "poky"
+    if board.name.startswith("sama5d2"):
+        assert environment["MACHINE"] == "sama5d2-xplained-emmc"
+        assert environment["KERNEL_DEVICETREE"] == "microchip/at91-sama5d2_xplained.dtb"
+    else:
+        assert environment["MACHINE"] == "beaglebone-yocto"
+        assert "ti/omap/am335x-bonegreen-wireless.dtb" in environment["KERNEL_DEVICETREE"].split()
+        assert "am335x-bonegreen-wireless.dtb" in environment["IMAGE_BOOT_FILES"].split()
+        radio = {"linux-firmware-wl18xx", "wireless-regdb-static", "iw", "wpa-supplicant", "bluez5", "kernel-modules"}
+        assert radio <= set(environment["IMAGE_INSTALL"].split())
+
+
+def test_a_board_builds_as_far_as_can_be_said_without_building(board, request):
+    """Every package and task resolves; several minutes a board."""
+    if not request.config.getoption("--dry-run"):
+        pytest.skip("several minutes each, only when asked for: scripts/test bitbake -- --dry-run")
+    done = board.bitbake("-n", "core-image-minimal", timeout=3600)
+    assert done.returncode == 0, done.output[-3000:]
+    assert "core-image-minimal:do_package_ota" in done.tasks
+
+
+@pytest.fixture
+def kernel(any_release, folder):
+    """Signatures of linux-yocto for the machine beaglebone-yocto, with the layer's own changes or without."""
+    build = any_release.build(folder / f"kernel-{any_release.release}", files=("tests/bitbake/yoctobsp.yml",))
+    conf = """
+MACHINE = "beaglebone-yocto"
+PREFERRED_PROVIDER_virtual/kernel = "linux-yocto"
+# only the kernel is parsed, and what it needs is taken as given
+BBMASK = "/meta/recipes-(?!kernel/linux/) /meta-poky/recipes- /meta-yocto-bsp/recipes-(?!kernel/linux/)"
+ASSUME_PROVIDED += "virtual/arm-poky-linux-gnueabi-gcc virtual/arm-poky-linux-gnueabi-binutils virtual/cross-cc gcc-cross-arm make-mod-scripts"
+ASSUME_PROVIDED += "bc-native bison-native cpio-native elfutils-native flex-native gmp-native kern-tools-native libmpc-native"
+ASSUME_PROVIDED += "lz4-native lzop-native openssl-native perl-native pkgconf-native pkgconfig-native python3-native"
+ASSUME_PROVIDED += "coreutils-native gzip-native ncurses-native rsync-native util-linux-native bzip2-native virtual/cross-binutils"
+"""
+
+    def signatures(more=""):
+        build.local_conf = conf + more
+        shutil.rmtree(build.tmpdir / "stamps", ignore_errors=True)
+        done = build.bitbake("-S", "none", "linux-yocto")
+        assert done.returncode == 0, done.output
+        return {path.name for path in build.tmpdir.glob("stamps/*/linux-yocto/*.sigdata.*")}
+
+    signatures.build = build
+    return signatures
+
+
+def test_only_a_build_that_asks_for_the_board_gets_another_kernel(kernel):
+    ours = "/meta-afero-ota/meta-afero-ota/dynamic-layers"
+    with_layer = kernel()
+    without = kernel(f'BBMASK .= " {ours}"\n')
+    assert len(with_layer) > 10
+    assert with_layer == without
+    board = read(BEAGLEBONE[0])["local_conf_header"]["board"]
+    asked = kernel("".join(line + "\n" for line in board.splitlines() if line.startswith("MACHINEOVERRIDES")))
+    changed = {name.split(".do_")[1].split(".")[0] for name in asked - with_layer}
+    assert {"unpack", "kernel_metadata", "configure"} <= changed
+    assert kernel.build.value("SRC_URI", "linux-yocto").split()[-1] == "file://wl1835.cfg"
+    searched = kernel.build.value("FILESPATH", "linux-yocto").split(":")
+    assert any((Path(path) / "wl1835.cfg").is_file() for path in searched)
+
+
+def test_kas_takes_the_commit_from_the_lock_file_not_the_newest_of_the_branch(scarthgap):
+    """The same files with another commit in the lock file check out that one; with no lock file, the branch's newest."""
+    workspace = scarthgap
+    reference = reference_folder() / "git.yoctoproject.org.meta-yocto"
+    if not reference.exists():
+        pytest.skip(f"{reference_folder()} holds no clone of meta-yocto to compare with")
+    git = ["git", "-c", "safe.directory=*", "-C", str(reference), "rev-parse"]
+    older, newest = (
+        subprocess.run([*git, name], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        for name in ("scarthgap~3", "scarthgap")
+    )
+    lock = workspace.project / "kas" / "base.lock.yml"
+    text = lock.read_text()
+    assert older not in text
+    head = ["git", "rev-parse", "HEAD"]
+    seen = []
+    try:
+        for content in (re.sub(r"(meta-yocto:\s+commit: )\w+", rf"\g<1>{older}", text), ""):
+            lock.write_text(content) if content else lock.unlink()
+            done = workspace.kas("checkout", workspace.configuration())
+            assert done.returncode == 0, done.output
+            seen.append(workspace.run(head, workspace.folder / "meta-yocto").output.strip())
+    finally:
+        lock.write_text(text)
+        assert workspace.kas("checkout", workspace.configuration()).returncode == 0
+    assert seen == [older, newest]
