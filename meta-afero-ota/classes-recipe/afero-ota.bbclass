@@ -74,6 +74,12 @@ IMAGE_FSTYPES:append = " ${AFERO_OTA_IMAGE_FSTYPE}"
 # scarthgap keeps access and change times in the archive, so that no two builds would give the same payload (later releases do this)
 IMAGE_CMD_TAR:append = " --pax-option=delete=atime,delete=ctime"
 
+# OE-Core runs these tasks in the build folder, which makes its path part of their signatures, and so of the payload's, although
+# nothing in an image depends on it: builds in different folders could not share a payload
+do_rootfs[vardepsexclude] += "do_rootfs[dirs]"
+do_image[vardepsexclude] += "do_image[dirs]"
+do_image_complete[vardepsexclude] += "do_image_complete[dirs]"
+
 python () {
     afero_ota.tasks.configure(d)
 }

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Several machines, one cache: kas/cache.yml against a real hash equivalence server and a real web server over shared state."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import http.server
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import tarfile
+import threading
+import time
+from urllib.parse import unquote
+
+import pytest
+
+from harness import Result
+from running import RunningService
+
+IMAGE = "core-image-minimal"
+# the user's name is no secret
+SECRETS = {"userpw": "canary-pw-51d0", "auth-string": "Y2FuYXJ5LTUxZDA6Y2FuYXJ5LXNlY3JldA=="}
+
+
+@pytest.fixture(scope="module")
+def service():
+    with RunningService(conf=SECRETS) as running:
+        os.chmod(running.folder, 0o755)
+        os.chmod(running.conf, 0o644)
+        yield running
+
+
+class Machine:
+    """An empty folder in which somebody types `kas build`."""
+
+    def __init__(self, workspace, folder, service):
+        self.workspace, self.service, self.build = workspace, service, folder / "build"
+        folder.mkdir()
+        os.chown(folder, workspace.user.pw_uid, workspace.user.pw_gid)
+        self.sstate = self.build / "sstate-cache"
+
+    def kas_build(self, number, *files, **env) -> Result:
+        """A release build with a record of the cloud."""
+        names = ("kas/hermetic.yml", *self.workspace.files[1:-1], "kas/release.yml", *files)
+        configuration = ":".join(str(self.workspace.project / name) for name in names)
+        settings = {
+            "KAS_BUILD_DIR": str(self.build),
+            "AFERO_OTA_CONF": str(self.service.conf),
+            "AFERO_OTA_BUILD_NUMBER": str(number),
+            **env,
+        }
+        done = self.workspace.kas("build", configuration, env=settings)
+        assert done.returncode == 0, done.output
+        return done
+
+    @property
+    def payload(self):
+        return self.build / "tmp" / "deploy" / "images" / "qemuarm" / f"{IMAGE}-ota" / "hub_update.bin"
+
+    def record(self):
+        """The record that the payload carries; the manifest must agree with both."""
+        manifest = json.loads((self.payload.parent / "hub_update.bin.manifest.json").read_text())
+        assert manifest["sha256"] == hashlib.sha256(self.payload.read_bytes()).hexdigest()
+        with tarfile.open(self.payload) as archive:
+            record = json.loads(archive.extractfile("./etc/full-ota-record.json").read())
+        assert manifest["record"] == record
+        return record
+
+
+@contextlib.contextmanager
+def web_server(folder):
+    """A web server over a folder; yields its address and the paths that were asked for and found."""
+    served = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_request(self, code="-", size="-"):
+            if self.command == "GET" and code == 200:
+                served.append(self.path)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", served
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def hash_server(workspace, database, *options):
+    """A bitbake-hashserv over a database; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    program = str(workspace.folder / "bitbake" / "bin" / "bitbake-hashserv")
+    process = subprocess.Popen([program, "--bind", address, "--database", str(database), *options])
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            assert process.poll() is None, "bitbake-hashserv ended"
+            with contextlib.suppress(OSError), socket.create_connection(address.split(":"), timeout=1):
+                break
+            assert time.monotonic() < deadline, "bitbake-hashserv does not answer"
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def shared(scarthgap, folder, service):
+    """A machine that filled the cache with build 1, and the servers for others: of hashes read-only, as merge requests have it."""
+    database = folder / "hashes.db"
+    first = Machine(scarthgap, folder / "first", service)
+    with hash_server(scarthgap, database) as address:
+        first.kas_build(1, "kas/cache.yml", HASHSERV_URL=address)
+    known = rows(database)
+    assert known > 10, "the first build reported its hashes"
+    with hash_server(scarthgap, database, "--read-only") as address, web_server(first.sstate) as (url, served):
+        yield first, {"SSTATE_MIRROR_URL": url, "HASHSERV_URL": address}, served
+    assert rows(database) == known, "a read-only server took a report"
+
+
+def rows(database):
+    """How many task hashes a hash server's database holds."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return connection.execute("select count(*) from unihashes_v3").fetchone()[0]
+
+
+def objects(paths):
+    """recipe:task of the shared objects in paths or URLs."""
+    fields = [unquote(str(path)).rpartition("/")[2].split(":") for path in paths if str(path).endswith(".tar.zst")]
+    return {f"{name[1]}:do_{name[7].partition('_')[2].removesuffix('.tar.zst')}" for name in fields}
+
+
+def test_an_empty_folder_takes_everything_that_can_be_shared_from_the_mirror(shared, scarthgap, folder, service):
+    first, cache, served = shared
+    served.clear()
+    second = Machine(scarthgap, folder / "second", service)
+    done = second.kas_build(1, "kas/cache.yml", **cache)
+    mirror = objects(first.sstate.rglob("*"))
+    assert {f"{IMAGE}:do_package_ota", "hello-data:do_package_write_deb"} <= mirror
+    assert done.tasks & mirror == set(), "these were built although the mirror has them"
+    restored = {task.removesuffix("_setscene") for task in done.tasks if task.endswith("_setscene")}
+    assert {f"{IMAGE}:do_package_ota", "hello-data:do_package_write_deb"} <= restored
+    assert restored <= objects(served)
+    assert second.payload.read_bytes() == first.payload.read_bytes()
+    assert second.record() == first.record()
+
+
+def test_another_build_number_shares_all_but_its_own_record_and_payload(shared, scarthgap, folder, service):
+    first, cache, served = shared
+    served.clear()
+    third = Machine(scarthgap, folder / "third", service)
+    done = third.kas_build(2, "kas/cache.yml", **cache)
+    mirror = objects(first.sstate.rglob("*"))
+    assert done.tasks & mirror == {f"{IMAGE}:do_package_ota"}
+    assert "hello-data:do_package_write_deb" in objects(served)
+    assert (first.record()["version"], third.record()["version"]) == ("1.0.1", "1.0.2")
+    assert third.record()["versionNumber"] != first.record()["versionNumber"]
+
+
+def test_nothing_secret_is_in_what_machines_share(shared, folder):
+    first, _, _ = shared
+    files = [*(path for path in first.sstate.rglob("*") if path.is_file()), *folder.glob("hashes.db*")]
+    assert len(files) > 20
+    for file in files:
+        content = file.read_bytes()
+        if content.startswith(b"\x28\xb5\x2f\xfd"):
+            content = subprocess.run(["zstdcat", str(file)], stdout=subprocess.PIPE, check=True).stdout
+        for secret in SECRETS.values():
+            assert secret.encode() not in content, file
+
+
+def test_builds_in_different_folders_with_the_same_record_give_the_same_payload(any_release, folder, service):
+    """Without any cache: the whole image is made twice, in folders whose paths differ in length too."""
+    machines = [
+        Machine(any_release, folder / f"{any_release.release}-{name}", service) for name in ("a", "another-path")
+    ]
+    for machine in machines:
+        done = machine.kas_build(3)
+        assert {f"{IMAGE}:do_rootfs", f"{IMAGE}:do_package_ota"} <= done.tasks
+    first, second = (machine.payload.read_bytes() for machine in machines)
+    assert first == second
