@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""The kas files as such: pinned, free of secrets, of one kas version, and all reachable from `kas menu`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kconfiglib
+import pytest
+import yaml
+
+from afero_ota import config
+
+PROJECT = Path(__file__).resolve().parents[2]
+FILES = sorted(path.name for path in (PROJECT / "kas").glob("*.yml") if not path.name.endswith(".lock.yml"))
+BOARDS = {
+    "BOARD_SAMA5D2_XPLAINED_EMMC": "kas/sama5d2-xplained-emmc.yml",
+    "BOARD_BEAGLEBONE_GREEN_WIRELESS": "kas/beaglebone-green-wireless.yml",
+    "BOARD_HERMETIC": "kas/hermetic.yml",
+}
+
+
+def read(name):
+    return yaml.safe_load((PROJECT / "kas" / name).read_text())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_repository_that_a_file_brings_is_locked_to_a_commit_beside_it(name):
+    branches = {repo for repo, said in (read(name).get("repos") or {}).items() if "branch" in (said or {})}
+    lock = PROJECT / "kas" / name.replace(".yml", ".lock.yml")
+    locked = yaml.safe_load(lock.read_text())["overrides"]["repos"] if lock.exists() else {}
+    assert branches == set(locked)
+    assert all(re.fullmatch("[0-9a-f]{40}", repo["commit"]) for repo in locked.values())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_makes_a_secret_a_variable(name):
+    """kas hands every name under env: to BitBake as a variable."""
+    assert not set(read(name).get("env") or {}) & set(config.SECRETS.values())
+
+
+def test_every_file_names_the_same_format_and_the_base_names_the_distribution():
+    assert {read(name)["header"]["version"] for name in FILES} == {20}
+    assert read("base.yml")["distro"] == "poky"
+
+
+def test_the_pipeline_uses_the_kas_that_the_tests_use():
+    pipeline = yaml.safe_load((PROJECT / ".gitlab-ci.yml").read_text())
+    version = re.search(r"^kas\[tui\]==(\S+)$", (PROJECT / "scripts/requirements/build.txt").read_text(), re.MULTILINE)
+    assert pipeline["variables"]["KAS_IMAGE"].rpartition(":")[2] == version[1]
+
+
+def menu(**choices):
+    """What `kas menu` would build: kas files, in their order, and variables."""
+    for name in ("AFERO_OTA_CONF", "AFERO_OTA_BUILD_NUMBER", "SSTATE_MIRROR_URL", "HASHSERV_URL"):
+        os.environ.pop(name, None)
+    kconf = kconfiglib.Kconfig(str(PROJECT / "Kconfig"), warn_to_stderr=False)
+    for name, value in choices.items():
+        assert name in kconf.syms
+        kconf.syms[name].set_value(value)
+    assert kconf.warnings == []
+    return [
+        symbol.str_value
+        for name, symbol in kconf.syms.items()
+        if name.startswith("KAS_INCLUDE_") and symbol.str_value and kconfiglib.expr_value(symbol.direct_dep)
+    ]
+
+
+@pytest.mark.parametrize("board", sorted(BOARDS))
+def test_the_menu_offers_every_board(board):
+    assert menu(**{board: "y"}) == [BOARDS[board], "kas/offline.yml"]
+
+
+def test_the_menu_combines_release_build_type_and_cache():
+    chosen = menu(BOARD_BEAGLEBONE_GREEN_WIRELESS="y", RELEASE_WRYNOSE="y", TYPE_DEBUG="y", OFFLINE="n", CACHE="y")
+    topics = ["kas/wrynose.yml", "kas/debug.yml", "kas/cache.yml"]
+    assert chosen == ["kas/beaglebone-green-wireless.yml", *topics]
+    assert all((PROJECT / file).is_file() for file in chosen)
+
+
+def test_the_menu_gives_a_release_build_no_offline_record():
+    assert menu(BOARD_HERMETIC="y", TYPE_RELEASE="y", OFFLINE="y") == ["kas/hermetic.yml", "kas/release.yml"]
+
+
+def test_the_menu_keeps_the_sama5d2_on_the_release_that_its_vendor_supports():
+    assert "kas/wrynose.yml" not in menu(BOARD_SAMA5D2_XPLAINED_EMMC="y", RELEASE_WRYNOSE="y")
+
+
+def test_kas_menu_opens_on_a_terminal_and_saves_what_was_chosen(tmp_path):
+    """A person's keys: down to the second board, space, and Save & Exit."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ.update(TERM="xterm", LINES="40", COLUMNS="120", KAS_WORK_DIR=str(tmp_path))
+        os.chdir(PROJECT)
+        kas = str(Path(sys.executable).parent / "kas")
+        os.execv(kas, [kas, "menu"])
+    screen = b""
+
+    def see(text, deadline=20.0):
+        nonlocal screen
+        end = time.monotonic() + deadline
+        while text not in screen:
+            assert time.monotonic() < end, screen.decode(errors="replace")
+            if select.select([terminal], [], [], 0.2)[0]:
+                with contextlib.suppress(OSError):
+                    screen += os.read(terminal, 65536)
+
+    try:
+        see(b"BeagleBone Green Wireless")
+        see(b"Save & Exit")
+        for key in (b"\x1b[B", b"\x1b[B", b" ", b"\t", b"\t", b"\r"):
+            os.write(terminal, key)
+            time.sleep(0.3)  # the screen library takes keys that come together for one escape sequence
+        see(b"Saving configuration")
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(process, 0)
+    saved = yaml.safe_load((tmp_path / ".config.yaml").read_text())
+    assert saved["header"]["includes"][0] == "kas/beaglebone-green-wireless.yml"
+    assert (
+        subprocess.run(
+            ["git", "-C", str(PROJECT), "status", "--porcelain", ".config.yaml"], stdout=subprocess.PIPE
+        ).stdout
+        == b""
+    )

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+""".gitlab-ci.yml: valid, of exactly the jobs that README.md describes, and jobs that really run, by gitlab-ci-local."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import harness
+from afero_ota import config
+
+PROJECT = Path(__file__).resolve().parents[2]
+TOOLS = Path(sys.executable).parent
+PIPELINE = yaml.safe_load((PROJECT / ".gitlab-ci.yml").read_text())
+BOARDS = ["sama5d2-xplained-emmc", "beaglebone-green-wireless"]
+ALWAYS = ["lint", "test", "hermetic: [scarthgap]", "hermetic: [wrynose]"]
+RELEASE = [f"{job}: [{board}]" for job in ("build", "upload", "canary", "fleet") for board in BOARDS]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The project as a colleague's clone has it, with what is not committed yet."""
+    # reachable by the build user
+    folder = harness.cache_folder() / "work" / "tests" / "pipeline" / "clone"
+    shutil.rmtree(folder, ignore_errors=True)
+    listed = subprocess.run(
+        ["git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (PROJECT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
+    git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@y"]
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "copy"]):
+        subprocess.run([*git, *command], check=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def local(*arguments, **variables):
+    """The command line of gitlab-ci-local, for the current folder, with these pipeline variables."""
+    said = [part for name, value in variables.items() for part in ("--variable", f"{name}={value}")]
+    ignore = ["--ignore-predefined-vars", ",".join(variables)] if variables else []
+    return [str(TOOLS / "gitlab-ci-local"), *arguments, *said, *ignore]
+
+
+def jobs(clone, **variables):
+    """What the pipeline for these variables consists of: name → row."""
+    command = local("--list-csv", **variables)
+    if "CI_COMMIT_TAG" in variables:
+        command += ["--unset-variable", "CI_COMMIT_BRANCH"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout[done.stdout.index("name;") :]
+    return {row["name"]: row for row in csv.DictReader(io.StringIO(table), delimiter=";")}
+
+
+def test_it_is_valid_by_gitlabs_own_schema():
+    command = [str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(PROJECT / ".gitlab-ci.yml")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_merge_request_gets_lint_tests_and_a_dry_run_of_both_boards(clone):
+    found = jobs(clone, CI_PIPELINE_SOURCE="merge_request_event")
+    assert list(found) == [*ALWAYS, *(f"dry-run: [{board}]" for board in BOARDS)]
+    assert {row["when"] for row in found.values()} == {"on_success"}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"CI_COMMIT_TAG": "v1.0"}, {"CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}],
+    ids=["tag", "default branch"],
+)
+def test_a_release_builds_uploads_and_waits_for_a_hand_to_deploy_both_boards(clone, variables):
+    found = jobs(clone, CI_PIPELINE_SOURCE="push", **variables)
+    assert list(found) == [*ALWAYS, *RELEASE]
+    manual = {name for name, row in found.items() if row["when"] == "manual"}
+    assert manual == {name for name in found if name.startswith(("canary", "fleet"))}
+    assert {row["stage"] for name, row in found.items() if name in manual} == {"deploy"}
+
+
+def test_a_merge_request_from_the_default_branch_releases_nothing(clone):
+    variables = {"CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
+    found = jobs(clone, CI_PIPELINE_SOURCE="merge_request_event", **variables)
+    assert not set(found) & set(RELEASE)
+
+
+def test_a_branch_that_is_neither_gets_no_pipeline():
+    conditions = [rule["if"] for rule in PIPELINE["workflow"]["rules"]]
+    request, tag, branch = '$CI_PIPELINE_SOURCE == "merge_request_event"', "$CI_COMMIT_TAG", "$CI_COMMIT_BRANCH"
+    assert conditions == [request, tag, f"{branch} == $CI_DEFAULT_BRANCH"]
+
+
+@pytest.fixture(scope="module")
+def expanded(clone):
+    """Every job with what it inherits."""
+    done = subprocess.run(
+        local("--preview", CI_COMMIT_TAG="v1.0"), cwd=clone, stdout=subprocess.PIPE, text=True, check=True
+    )
+    preview = yaml.safe_load(done.stdout)
+    return {name: job for name, job in preview.items() if isinstance(job, dict) and "script" in job}
+
+
+def test_only_faults_of_the_runner_are_tried_again(expanded):
+    faults = {"runner_system_failure", "scheduler_failure", "api_failure", "data_integrity_failure", "stale_schedule"}
+    assert set(PIPELINE["default"]["retry"]["when"]) == faults
+    assert not any("retry" in job for job in PIPELINE.values() if isinstance(job, dict) and "script" in job)
+
+
+def test_what_changes_the_cloud_is_never_interrupted_and_runs_alone(expanded):
+    assert PIPELINE["default"]["interruptible"] is True and "timeout" in PIPELINE["default"]
+    lasting = {name for name, job in expanded.items() if job.get("interruptible") is False}
+    assert lasting == {"upload", "canary", "fleet"}
+    assert all("$BOARD" in expanded[name]["resource_group"] for name in lasting)
+
+
+def test_no_secret_has_a_place_in_it(expanded):
+    """The account is a variable of GitLab, of type file; merge requests do not even ask for one."""
+    text = (PROJECT / ".gitlab-ci.yml").read_text()
+    assert not any(name in text for name in config.SECRETS.values())
+    declared = {name for job in expanded.values() for name in job.get("variables", {})}
+    assert "AFERO_OTA_CONF" not in declared | set(PIPELINE["variables"])
+    for job in expanded.values():
+        script = "\n".join([*job.get("before_script", []), *job["script"]])
+        assert "AFERO_OTA_CONF" not in script and "set -x" not in script and "env\n" not in script + "\n"
+    assert "kas/offline.yml" in expanded["dry-run"]["script"][0]
+    assert not {"SSTATE_DIR", "DL_DIR", "KAS_REPO_REF_DIR"} & set(expanded["dry-run"]["variables"])
+
+
+def test_payload_manifest_and_journal_are_kept(expanded):
+    for name in ("build", "upload", "canary", "fleet"):
+        paths = expanded[name]["artifacts"]["paths"]
+        assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/"]
+        assert expanded[name]["artifacts"]["when"] == "always"
+
+
+# ---- jobs that run -------------------------------------------------------------------------------------------------
+
+runs_jobs = pytest.mark.skipif("CI_JOB_NAME" in os.environ, reason="inside a pipeline, which runs these jobs itself")
+
+
+@runs_jobs
+def test_the_lint_job_passes(clone):
+    done = subprocess.run(
+        local("lint", "--force-shell-executor"), cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert "PASS" in done.stdout and "== lint" in done.stdout
+
+
+@runs_jobs
+@pytest.mark.parametrize("release", sorted(harness.RELEASES))
+def test_the_hermetic_job_builds_a_payload(clone, release):
+    """As the build user, since BitBake refuses root, with kas's reference clones where there are some."""
+    try:
+        workspace = harness.Workspace(release)
+    except harness.Unavailable as reason:
+        pytest.skip(f"NO BITBAKE HERE, the hermetic job does not run: {reason}")
+    try:
+        folder = clone.parent / release
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(clone, folder, symlinks=True)
+        cache = harness.cache_folder() / "work" / "tests" / "pipeline" / "cache"
+        cache.mkdir(exist_ok=True)
+        for path in (cache, folder, *folder.rglob("*")):
+            os.chown(path, workspace.user.pw_uid, workspace.user.pw_gid, follow_symlinks=False)
+        variables = {"XDG_CACHE_HOME": str(cache), "GITCONFIG_FILE": str(workspace.folder / "gitconfig")}
+        if harness.reference_folder().exists():
+            variables["KAS_REPO_REF_DIR"] = str(harness.reference_folder())
+        command = local(f"hermetic: [{release}]", "--force-shell-executor", **variables)
+        done = workspace.run(command, folder, {"KAS_WORK_DIR": str(folder), "NO_COLOR": "1"})
+        assert done.returncode == 0, done.output
+        assert "core-image-minimal:do_package_ota" in done.tasks
+        ota = folder / "build" / "tmp" / "deploy" / "images" / "qemuarm" / "core-image-minimal-ota"
+        manifest = json.loads((ota / "hub_update.bin.manifest.json").read_text())
+        assert (ota / "hub_update.bin").stat().st_size == manifest["size"]
+        assert manifest["record"]["versionNumber"] == "0", "an offline record"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        workspace.close()
