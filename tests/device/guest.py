@@ -7,6 +7,7 @@ accepted but not kept a write is replay.py's part.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
@@ -43,6 +44,8 @@ class Guest:
         self.unread = ""
         """What the console said and nobody has waited for yet."""
         self.started = 0.0
+        self.heard: list[tuple[float, str]] = []
+        """Since power on: when it came (seconds) and what came."""
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
         with self.download.open("ab") as stream:
@@ -72,7 +75,7 @@ class Guest:
         command += ["-drive", f"{options},id=download,readonly=on,file={self.download}"]
         command += ["-device", "virtio-blk-device,drive=download", *self.arguments]
         self._note("power on")
-        self.unread, self.started = "", time.monotonic()
+        self.unread, self.heard, self.started = "", [], time.monotonic()
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )
@@ -89,6 +92,17 @@ class Guest:
             if stream:
                 stream.close()
         self._note("power cut")
+
+    def wait_for_end(self, seconds: float = BOOT) -> None:
+        """Until QEMU ends by itself, as it does at a restart with -no-reboot."""
+        assert self._process
+        with contextlib.suppress(ConsoleError):
+            self.expect(r"(?!)", seconds)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            raise ConsoleError(f"QEMU still runs after {seconds:g} s") from None
+        self.cut()
 
     def __enter__(self) -> Guest:
         return self if self._process else self.power_on()
@@ -112,6 +126,21 @@ class Guest:
             if left <= 0:
                 raise ConsoleError(f"{seconds:g} s without {pattern!r}; the console said:\n{self.unread[-1500:]}")
             self._read(left)
+
+    def when(self, pattern: str, start: int = 0) -> tuple[float, int]:
+        """When the console said something, in seconds since power on, and where that ends in what it said so far.
+
+        start: the place to look from, of an earlier call. Raises ConsoleError when it was not said.
+        """
+        found = re.compile(pattern).search("".join(text for _, text in self.heard), start)
+        if not found:
+            raise ConsoleError(f"the console never said {pattern!r}")
+        length = 0
+        for moment, text in self.heard:
+            length += len(text)
+            if length >= found.end():
+                return moment, found.end()
+        raise AssertionError("a match beyond the end")
 
     def listen(self, seconds: float) -> None:
         """Let it run for so long."""
@@ -143,9 +172,10 @@ class Guest:
         return output
 
     def wait_until_up(self, seconds: float = BOOT) -> str:
-        """The slot that has come up and takes commands."""
-        slot = self.expect(r"BENCH READY slot=([AB])", seconds).group(1)
-        return slot
+        """The slot that has come up, is confirmed, and takes commands."""
+        ready, confirmed = r"BENCH READY slot=([AB])", r"afero-ota-confirm: slot [AB] confirmed"
+        found = self.expect(rf"(?s){ready}.*?{confirmed}|{confirmed}.*?{ready}", seconds)
+        return found.group(1) or found.group(2)
 
     def read_file(self, path: str) -> bytes | None:
         """The content of a small file, None when there is none."""
@@ -163,7 +193,9 @@ class Guest:
             raise ConsoleError(f"QEMU ended by itself; the console said:\n{self.unread[-1500:]}")
         with self.log.open("ab") as log:
             log.write(data)
-        self.unread += data.decode("latin-1").replace("\r", "")
+        text = data.decode("latin-1").replace("\r", "")
+        self.unread += text
+        self.heard.append((time.monotonic() - self.started, text))
 
     def _note(self, text: str) -> None:
         with self.log.open("ab") as log:

@@ -18,7 +18,7 @@ PROVIDES += " \
     nativesdk-glibc-locale nativesdk-qemuwrapper-cross packagegroup-core-standalone-sdk-target \
 "
 
-HOST_TOOLS = "apt apt-cache apt-ftparchive debugfs dpkg dpkg-deb dpkg-query dpkg-split e2fsck fsck.ext4 mcopy mkdosfs mke2fs mkfs.ext4 \
+HOST_TOOLS = "apt apt-cache apt-ftparchive debugfs dpkg dpkg-deb dpkg-query dpkg-split dumpe2fs e2fsck fsck.ext4 mcopy mkdosfs mke2fs mkfs.ext4 \
     mkfs.vfat mkimage mksquashfs mmd parted pigz pseudo rm tar xz zstd"
 
 # nothing is fetched, so nothing is patched
