@@ -91,6 +91,8 @@ def write_contents(root: str) -> list[str]:
     """
     folder = os.path.join(root, FOLDER)
     os.makedirs(folder, exist_ok=True)
+    # all times have been made equal by now, and stay so
+    times = os.lstat(root)
     for name in (MANIFEST, LISTING):
         _write(root, name, "")
     faults: list[Fault] = []
@@ -118,6 +120,8 @@ def write_contents(root: str) -> list[str]:
     hashes = (f"{_sha256(os.path.join(root, name))}  {name}\n" for name in sorted(files) if name != MANIFEST)
     _write(root, MANIFEST, "".join(hashes))
     _write(root, COMPLETE, "factory\n")
+    for path in (*(os.path.join(root, name) for name in (MANIFEST, LISTING, COMPLETE)), folder):
+        os.utime(path, ns=(times.st_mtime_ns, times.st_mtime_ns))
     return warnings
 
 
@@ -137,11 +141,12 @@ def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
 
 def _fault(root: str, name: str, info: os.stat_result) -> Fault | None:
     remedy = "remove or rename it (ROOTFS_POSTPROCESS_COMMAND), or do not install what brings it"
-    if "\n" in name or " -> " in name or "'" in name or not _is_text(name):
+    if not _is_plain(name):
         return Fault(repr(name[1:]), "the device cannot verify a file with such a name", remedy)
     if stat.S_ISLNK(info.st_mode):
         target = os.readlink(os.path.join(root, name))
-        if "\n" in target or " -> " in target or "'" in target or not _is_text(target):
+        # stat on the device quotes links, and not every stat quotes a quote alike
+        if not _is_plain(target) or "'" in name + target:
             return Fault(repr(name[1:]), f"the device cannot verify a link to {target!r}", remedy)
         if _climbs(name, target):
             return Fault(name[1:], f"is a link that leads out of the image, to {target}; the device refuses it", remedy)
@@ -182,12 +187,9 @@ def _not_absolute(setting: str, path: str) -> Fault:
     return Fault(setting, f"{path!r} is not an absolute, plain path", "write it as /folder/name")
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return name.isprintable()
+def _is_plain(name: str) -> bool:
+    """One line of text that the device's lists can hold, where " -> " tells a link from its target."""
+    return name.isprintable() and " -> " not in name
 
 
 def _write(root: str, name: str, text: str) -> None:
