@@ -9,6 +9,8 @@ IMAGE_FSTYPES:append = " wic"
 WKS_FILE = "${AFERO_OTA_WKS}"
 IMAGE_BOOT_FILES:append = " boot.scr"
 do_image_wic[depends] += "afero-ota-boot:do_deploy"
+# also for who makes the disk by other means
+do_build[depends] += "afero-ota-boot:do_deploy"
 
 # what only a factory image has; sysupgrade refuses an archive that brings it
 IMAGE_CMD_TAR:append = " ${@' '.join('--exclude=%s' % name for name in afero_ota.slot.FACTORY_ONLY)}"
