@@ -18,6 +18,7 @@ from pathlib import Path
 import disk
 import parts
 import simhub
+from api import Api
 from guest import HEADER, PREFIX, ConsoleError, Guest
 from harness import Build, Workspace
 from running import RunningService
@@ -29,6 +30,8 @@ MARKERS = "/etc/afero-ota"
 REFERENCE = f"{MARKERS}/hdr/ota_type_5.hdr"
 # what a slot has beside the payload; each is checked by itself
 _NOT_OF_THE_PAYLOAD = rf"/lost\+found|{HEADER}|{MARKERS}/hdr(/.*)?|{MARKERS}/complete"
+# builds by their number: good ones, and one for each thing that can be wrong with a new system
+FAULTS = {1: "", 2: "", 3: "", 4: "", 5: "health", 6: "panic", 7: "hang", 8: "kernel"}
 _LOCAL_CONF = """
 HERMETIC_DEBIAN = "{debian}"
 IMAGE_CLASSES:append:pn-{image} = " afero-ota"
@@ -62,29 +65,31 @@ class Bench:
         self.folder, self.service = folder, service
         self.u_boot, self._debian = parts.u_boot(), parts.debian_packages()
         self._build: Build = workspace.build(folder / "build", self._conf(1))
-        self._releases: dict[tuple[int, str], Release] = {}
+        self._releases: dict[int, Release] = {}
         self._factory: Path | None = None
         self._count = itertools.count(1)
+        # the cloud numbers versions in the order of their records; the tests need the builds in any order
+        api = Api(service)
+        for number in FAULTS:
+            api.record(name=service.settings["name"], version=f"{service.settings['version']}.{number}")
 
-    def _conf(self, number: int, fault: str = "") -> str:
-        device = f"press-{number}{fault}"
-        facts = {"debian": self._debian, "image": IMAGE, "conf": self.service.conf}
-        return _LOCAL_CONF.format(number=number, fault=fault, device=device, **facts)
+    def _conf(self, number: int) -> str:
+        facts = {"debian": self._debian, "image": IMAGE, "conf": self.service.conf, "fault": FAULTS[number]}
+        return _LOCAL_CONF.format(number=number, device=f"press-{number}", **facts)
 
-    def release(self, number: int, fault: str = "") -> Release:
-        """Build number `number`, from BitBake through upload, push and download; built once."""
-        if (number, fault) not in self._releases:
-            device, self._build.local_conf = f"press-{number}{fault}", self._conf(number, fault)
-            hub = self._hub(device)
+    def release(self, number: int) -> Release:
+        """The build of this number, from BitBake through upload, push and download; built once."""
+        if number not in self._releases:
+            self._build.local_conf = self._conf(number)
+            hub = self._hub(f"press-{number}")
             done = self._build.bitbake("-c", "deploy_ota", IMAGE)
             assert done.returncode == 0, done.output
             update = hub.pending()
-            assert update, f"the service has no update for {device}"
+            assert update, f"the service has no update for {hub.device_id}"
             hub.fetch(update)
             image, header = (hub.prefix.with_name(hub.prefix.name + suffix) for suffix in (".img", ".hdr"))
-            tree = disk.tree_of_archive(image)
-            self._releases[number, fault] = Release(update["versionNumber"], image, header, tree)
-        return self._releases[number, fault]
+            self._releases[number] = Release(update["versionNumber"], image, header, disk.tree_of_archive(image))
+        return self._releases[number]
 
     def _hub(self, device: str) -> simhub.Hub:
         root = self.folder / "hubs" / device

@@ -31,7 +31,7 @@ class ConsoleError(AssertionError):
 
 
 class Guest:
-    """A device with one disk. `with Guest(...) as guest` ends it in any case.
+    """A device with one disk. `with Guest(...) as guest` switches it on, and off in any case.
 
     disk: raw image, written to. u_boot: the firmware. arguments: more of QEMU's. Everything the console says is in
     `<disk>.log`. card=False: no SD card, the caller attaches the disk in another way.
@@ -46,7 +46,7 @@ class Guest:
         self.started = 0.0
         self.heard: list[tuple[float, str]] = []
         """Since power on: when it came (seconds) and what came."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._count = 0
         with self.download.open("ab") as stream:
             stream.truncate(_DOWNLOAD_SIZE)
@@ -54,6 +54,7 @@ class Guest:
     # ---- power ------------------------------------------------------------------------------------------------------
 
     def power_on(self) -> Guest:
+        assert self.process is None, "the power is on already"
         command = [
             "setpriv",
             "--pdeathsig",
@@ -76,16 +77,16 @@ class Guest:
         command += ["-device", "virtio-blk-device,drive=download", *self.arguments]
         self._note("power on")
         self.unread, self.heard, self.started = "", [], time.monotonic()
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )
         return self
 
     def cut(self) -> None:
         """Take the power away; without power, nothing happens."""
-        if self._process is None:
+        if self.process is None:
             return
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout):
@@ -95,17 +96,17 @@ class Guest:
 
     def wait_for_end(self, seconds: float = BOOT) -> None:
         """Until QEMU ends by itself, as it does at a restart with -no-reboot."""
-        assert self._process
+        assert self.process
         with contextlib.suppress(ConsoleError):
             self.expect(r"(?!)", seconds)
         try:
-            self._process.wait(10)
+            self.process.wait(10)
         except subprocess.TimeoutExpired:
             raise ConsoleError(f"QEMU still runs after {seconds:g} s") from None
         self.cut()
 
     def __enter__(self) -> Guest:
-        return self if self._process else self.power_on()
+        return self.power_on()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -149,8 +150,8 @@ class Guest:
             self._read(left)
 
     def say(self, line: str) -> None:
-        assert self._process and self._process.stdin, "there is no power"
-        self._process.stdin.write(line.encode() + b"\n")
+        assert self.process and self.process.stdin, "there is no power"
+        self.process.stdin.write(line.encode() + b"\n")
 
     def start_command(self, command: str) -> str:
         """Run a command; a pattern for `expect` that matches its end is returned (groups: output, status)."""
@@ -183,12 +184,12 @@ class Guest:
         return bytes.fromhex("".join(re.findall(r"(?m)^[0-9a-f]+$", output))) if status == 0 else None
 
     def _read(self, seconds: float) -> None:
-        assert self._process and self._process.stdout, "there is no power"
+        assert self.process and self.process.stdout, "there is no power"
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(self.process.stdout, selectors.EVENT_READ)
             if not selector.select(min(seconds, 0.2)):
                 return
-        data = os.read(self._process.stdout.fileno(), 65536)
+        data = os.read(self.process.stdout.fileno(), 65536)
         if not data:
             raise ConsoleError(f"QEMU ended by itself; the console said:\n{self.unread[-1500:]}")
         with self.log.open("ab") as log:

@@ -30,7 +30,7 @@ def rewrite(
     """
     changed, added = dict(changed or {}), list(added)
     with tarfile.open(source) as old:
-        members = [(member, old.extractfile(member)) for member in old]
+        members = [(member, old.extractfile(member) if member.isreg() else None) for member in old]
         contents = [(member, stream.read() if stream else b"") for member, stream in members]
     contents = [(member, changed[member.name](data) if member.name in changed else data) for member, data in contents]
     if honest:

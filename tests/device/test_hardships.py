@@ -24,7 +24,7 @@ def test_with_a_full_data_partition_the_update_goes_through_and_the_data_stays(b
 
 
 def test_with_a_full_data_partition_a_rollback_is_remembered_too(bench: Bench, device: Device) -> None:
-    old, bad = bench.release(1), bench.release(2, "health")
+    old, bad = bench.release(1), bench.release(5)
     device.try_command("dd if=/dev/zero of=/data/full bs=65536; sync", 300)
     device.update(bad)
     device.expect(r"afero-ota: starting slot A", 300)

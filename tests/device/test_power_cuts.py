@@ -78,8 +78,9 @@ def make_cut(bench: Bench, rehearsal: Rehearsal, cut: Cut) -> str:
     in_update = cut.points[0][0] in UPDATE
     device = bench.device(f"cut-{cut.number}", start=None if in_update else rehearsal.pending)
     with device:
-        for name, share in cut.points:
-            device.power_on()
+        for number, (name, share) in enumerate(cut.points):
+            if number:
+                device.power_on()
             if in_update:
                 assert device.wait_until_up() == "A"
                 device.deliver(new.image, new.header)

@@ -19,6 +19,7 @@ device_settings() {
     # QEMU's SD card takes half a minute to discard a slot
     if [ -e ${IMAGE_ROOTFS}/etc/afero-ota/sysupgrade.conf ]; then
         echo 'MKFS_OPTIONS="-E nodiscard,lazy_itable_init=0,lazy_journal_init=0"' >> ${IMAGE_ROOTFS}/etc/afero-ota/sysupgrade.conf
+        echo 'HEALTH_TIMEOUT=5' >> ${IMAGE_ROOTFS}/etc/afero-ota/sysupgrade.conf
     fi
     case "${DEVICE_FAULT}" in
     "") ;;
