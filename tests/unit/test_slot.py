@@ -38,6 +38,13 @@ def test_settings_are_what_the_device_reads(root):
     assert (root / "etc/fw_env.config").read_text() == "/dev/mmcblk1 0x200000 0x4000\n/dev/mmcblk1 0x280000 0x4000\n"
 
 
+@pytest.mark.parametrize(
+    "path", ["/etc", "/etc/afero-ota/complete", "/etc/full_ota_record.json", "/etc/ota_type_5.hdr"]
+)
+def test_what_tells_a_system_from_another_is_never_kept(root, path):
+    assert "must not be replaced" in faults(settings, root, "hub", (), (path,))["AFERO_OTA_KEEP"]
+
+
 def test_all_faults_are_told_at_once(root):
     found = faults(settings, root, "two\nlines", ("/boot/zImage", "/boot/hub.dtb"), ("etc/x", "/etc/../y", "/"))
     assert set(found) == {"AFERO_OTA_COMPATIBLE", "/boot/hub.dtb", "AFERO_OTA_KEEP"}
@@ -99,8 +106,17 @@ def test_what_the_device_would_refuse_is_a_fault_of_the_build(root):
     (root / "etc/o'clock").write_text("x")
     (root / "etc/five o'clock").symlink_to("o'clock")
     (root / "etc/up").symlink_to("../../outside")
+    os.link(root / "sbin/init", root / "sbin/telinit", follow_symlinks=False)
     (root / "etc/fine").symlink_to("../sbin/init")
     (root / "etc/absolute").symlink_to("/run/resolv.conf")
     found = faults(slot.write_contents, str(root))
-    assert set(found) == {"/etc/fifo", "'/etc/a -> b'", r"'/etc/line\nend'", '"/etc/five o\'clock"', "/etc/up"}
+    assert set(found) == {
+        "/etc/fifo",
+        "'/etc/a -> b'",
+        r"'/etc/line\nend'",
+        '"/etc/five o\'clock"',
+        "/etc/up",
+        "/sbin/init",
+        "/sbin/telinit",
+    }
     assert not (root / "etc/afero-ota/complete").exists()

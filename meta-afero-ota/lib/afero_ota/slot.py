@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ FACTORY_ONLY = (COMPLETE, f"./{FOLDER}/hdr", "./etc/ota_type_*.hdr")
 ENVIRONMENT_OFFSETS = (0x200000, 0x280000)  # as in the U-Boot fragments: in the gap before the first partition
 ENVIRONMENT_SIZE = 0x4000
 _BLOCK = 1 << 20
+_NEVER_KEPT = re.compile(r"/etc|/etc/afero-ota.*|/etc/full.*ota.*record\.json|/etc/ota_type_.*\.hdr")
 
 
 def write_settings(root: str, compatible: str, disk: str, boot_files: Sequence[str], keep: Sequence[str]) -> None:
@@ -48,7 +50,12 @@ def write_settings(root: str, compatible: str, disk: str, boot_files: Sequence[s
         if not os.path.lexists(root + path):
             remedy = "add the package that has it to AFERO_OTA_BOOT_PACKAGES, or correct AFERO_OTA_BOOT_KERNEL, _FDT or _INITRAMFS"
             faults.append(Fault(path, "U-Boot is told to load it, but the image does not have it", remedy))
-    faults += [_not_absolute("AFERO_OTA_KEEP", path) for path in keep if not _is_absolute(path)]
+    for path in keep:
+        if not _is_absolute(path):
+            faults.append(_not_absolute("AFERO_OTA_KEEP", path))
+        elif _NEVER_KEPT.fullmatch(path):
+            problem = f"{path} says what a system is: the new one's must not be replaced by the old one's"
+            faults.append(Fault("AFERO_OTA_KEEP", problem, "remove it from the list"))
     if faults:
         raise ConfigError(faults)
     _write(root, f"{FOLDER}/compatible", compatible + "\n")
@@ -148,6 +155,8 @@ def _fault(root: str, name: str, info: os.stat_result) -> Fault | None:
         # stat on the device quotes links, and not every stat quotes a quote alike
         if not _is_plain(target) or "'" in name + target:
             return Fault(repr(name[1:]), f"the device cannot verify a link to {target!r}", remedy)
+        if info.st_nlink > 1:
+            return Fault(name[1:], "is a link with two names; the device refuses a hard link to a link", remedy)
         if _climbs(name, target):
             return Fault(name[1:], f"is a link that leads out of the image, to {target}; the device refuses it", remedy)
     elif not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
