@@ -20,7 +20,11 @@ from pathlib import Path
 from harness import Unavailable, cache_folder
 
 HERE = Path(__file__).resolve().parent
-FRAGMENTS = (HERE / "u-boot" / "ab.cfg", HERE / "u-boot" / "qemu.cfg")
+# the first is the boards' own, as it is shipped
+FRAGMENTS = (
+    HERE.parents[1] / "meta-afero-ota" / "recipes-bsp" / "afero-ota-boot" / "files" / "u-boot-ab.cfg",
+    HERE / "u-boot" / "qemu.cfg",
+)
 PACKAGES = (
     "busybox-static",
     "e2fsprogs",
