@@ -742,3 +742,14 @@ def test_the_data_partition_gets_its_folders_and_the_factory_contents_once(hub):
     assert path.read_text() == "mine"
     status, said = hub.inside("afero-ota-data")
     assert (status, "is not mounted" in said) == (1, True), said
+
+
+def test_the_watchdog_is_fed_where_there_is_one(hub):
+    status, said = hub.inside("afero-ota-watchdog /dev/no-watchdog")
+    assert (status, "a system that hangs is not restarted" in said) == (0, True), said
+    ours, theirs = os.openpty()
+    status, said = hub.inside(f"afero-ota-watchdog {os.ttyname(theirs)} & sleep 1; kill $!")
+    assert (status, said) == (0, "")
+    assert os.read(ours, 100) == b"."
+    os.close(theirs)
+    os.close(ours)
