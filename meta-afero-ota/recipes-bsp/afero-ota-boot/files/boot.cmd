@@ -12,7 +12,7 @@ test -n "${raddr}" || raddr=${ramdisk_addr_r}
 test -n "${BOOT_ORDER}" || setenv BOOT_ORDER "A B"
 test -n "${BOOT_A_LEFT}" || setenv BOOT_A_LEFT 3
 test -n "${BOOT_B_LEFT}" || setenv BOOT_B_LEFT 3
-echo "afero-ota: order '${BOOT_ORDER}', tries left A ${BOOT_A_LEFT} B ${BOOT_B_LEFT}"
+echo "afero-ota: order ${BOOT_ORDER}, tries left A ${BOOT_A_LEFT} B ${BOOT_B_LEFT}"
 
 slot=none
 for s in ${BOOT_ORDER}; do
@@ -40,7 +40,7 @@ done
 
 if test "${slot}" = "none"; then
   # the last resort is any complete slot: a device must not circle for ever in an order that names a dead one only
-  echo "afero-ota: no slot of '${BOOT_ORDER}' has a try left, every complete slot gets three"
+  echo "afero-ota: no slot of ${BOOT_ORDER} has a try left, every complete slot gets three"
   if test "${BOOT_ORDER}" = "B" || test "${BOOT_ORDER}" = "B A"; then
     setenv BOOT_ORDER "B A"
   else
