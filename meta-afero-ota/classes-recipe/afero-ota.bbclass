@@ -70,6 +70,9 @@ AFERO_OTA_DEPLOYDIR[doc] = "Folder of the payload and its manifest, one per mach
 AFERO_OTA_JOURNAL = "${LOG_DIR}/afero-ota/${MACHINE}-${PN}.jsonl"
 AFERO_OTA_JOURNAL[doc] = "The journal of what was sent; survives a clean."
 
+inherit afero-ota-ab-settings
+inherit_defer ${@'afero-ota-ab' if d.getVar('AFERO_OTA_AB') == '1' else ''}
+
 IMAGE_FSTYPES:append = " ${AFERO_OTA_IMAGE_FSTYPE}"
 # scarthgap keeps access and change times in the archive, so that no two builds would give the same payload (later releases do this)
 IMAGE_CMD_TAR:append = " --pax-option=delete=atime,delete=ctime"

@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
+import harness
 from harness import RELEASES, Unavailable, Workspace, cache_folder
 
-_open: dict[str, Workspace | str] = {}
+_missing: dict[str, str] = {}
 
 
 def pytest_addoption(parser):
@@ -20,15 +21,12 @@ def pytest_addoption(parser):
 
 def open_workspace(release: str) -> Workspace:
     """The workspace of a release; skips the test, with the reason, where BitBake cannot be had."""
-    if release not in _open:
+    if release not in _missing:
         try:
-            _open[release] = Workspace(release)
+            return harness.open_workspace(release)
         except Unavailable as reason:
-            _open[release] = f"NO BITBAKE HERE, its tests do not run: {reason}"
-    found = _open[release]
-    if isinstance(found, str):
-        pytest.skip(found)
-    return found
+            _missing[release] = f"NO BITBAKE HERE, its tests do not run: {reason}"
+    pytest.skip(_missing[release])
 
 
 @pytest.fixture(scope="session", params=sorted(RELEASES))

@@ -204,6 +204,16 @@ class Workspace:
         return Build(self, folder, local_conf, env or {}, files)
 
 
+_open: dict[str, Workspace] = {}
+
+
+def open_workspace(release: str) -> Workspace:
+    """The workspace of a release that this process shares: a second one would wait for the first to be closed."""
+    if release not in _open:
+        _open[release] = Workspace(release)
+    return _open[release]
+
+
 class Build:
     """One build folder. `local_conf` may be changed between two calls of bitbake."""
 

@@ -166,7 +166,7 @@ def test_the_lint_job_passes(clone):
 def test_the_hermetic_job_builds_a_payload(clone, release):
     """As the build user, since BitBake refuses root, with kas's reference clones where there are some."""
     try:
-        workspace = harness.Workspace(release)
+        workspace = harness.open_workspace(release)
     except harness.Unavailable as reason:
         pytest.skip(f"NO BITBAKE HERE, the hermetic job does not run: {reason}")
     try:
@@ -190,4 +190,3 @@ def test_the_hermetic_job_builds_a_payload(clone, release):
         assert manifest["record"]["versionNumber"] == "0", "an offline record"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        workspace.close()

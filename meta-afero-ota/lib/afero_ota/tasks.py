@@ -18,6 +18,7 @@ import bb
 import afero_ota.payload
 import afero_ota.record
 import afero_ota.report
+import afero_ota.slot
 
 from . import config, errors, journal, publish, rollout, service
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 PREFIX = "AFERO_OTA_"
+SLOT_FSTYPES = ("tar", "tar.gz", "tar.xz", "tar.zst")
+DATA_FOLDER = "/data"
 
 
 def configure(d: Any) -> None:
@@ -39,6 +42,9 @@ def configure(d: Any) -> None:
     for file in filter(None, (path, mode if mode not in ("cloud", "offline") else "")):
         bb.parse.mark_dependency(d, file)
     faults = _variable_faults(d)
+    if _value(d, "AFERO_OTA_AB") not in ("", "0", "1"):
+        problem = f'is "{_value(d, "AFERO_OTA_AB")}", expected 0 or 1'
+        faults.append(errors.Fault("AFERO_OTA_AB", problem, 'write: AFERO_OTA_AB = "1" for two system slots'))
     needs: tuple[str, ...] = ()
     if mode == "cloud":
         # secrets may come from the environment, which the parse cache does not know
@@ -62,6 +68,34 @@ def configure(d: Any) -> None:
         d.appendVarFlag("do_rootfs", "depends", " ${PN}:do_create_ota_record")
     elif mode != "offline":
         d.appendVarFlag("do_rootfs", "file-checksums", f" {afero_ota.record.find_file(mode)}:True")
+
+
+def configure_slots(d: Any) -> None:
+    """Check what an image for two slots adds to the configuration; runs while the recipe is parsed."""
+    fstype = _value(d, "AFERO_OTA_IMAGE_FSTYPE")
+    if fstype not in SLOT_FSTYPES:
+        problem = f'is "{fstype}", but sysupgrade installs archives only ({", ".join(SLOT_FSTYPES)})'
+        fault = errors.Fault("AFERO_OTA_IMAGE_FSTYPE", problem, 'write: AFERO_OTA_IMAGE_FSTYPE = "tar.gz"')
+        raise bb.parse.SkipRecipe(str(errors.ConfigError([fault])))
+
+
+def slot_settings(d: Any) -> None:
+    """Part of do_rootfs: the files that make this root file system one of two slots, and its user data elsewhere."""
+    root, disk = _value(d, "IMAGE_ROOTFS"), _value(d, "AFERO_OTA_DISK")
+    boot_files = [_value(d, f"AFERO_OTA_BOOT_{name}") for name in ("KERNEL", "FDT", "INITRAMFS")]
+    keep, paths = (_value(d, f"AFERO_OTA_{name}").split() for name in ("KEEP", "DATA_PATHS"))
+    with _errors():
+        afero_ota.slot.write_settings(
+            root, _value(d, "AFERO_OTA_COMPATIBLE"), disk, list(filter(None, boot_files)), keep
+        )
+        afero_ota.slot.use_data_partition(root, f"{disk}p4", DATA_FOLDER, paths)
+
+
+def slot_contents(d: Any) -> None:
+    """Last part of do_image: manifest and listing of the finished root file system."""
+    with _errors():
+        for warning in afero_ota.slot.write_contents(_value(d, "IMAGE_ROOTFS")):
+            bb.warn(warning)
 
 
 def create_record(d: Any) -> None:

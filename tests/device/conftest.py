@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""The QEMU bench for the tests of this folder, and how many power cuts they make.
+
+The normal run has the happy path, four refusals, one rollback and six cuts. `--cuts N` is the long form: that many cuts, and
+everything that is marked `long`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+import parts
+from bench import CUTS, Bench, Device
+from guest import EMULATOR
+from harness import Unavailable, cache_folder, open_workspace
+from rehearsal import Rehearsal, rehearse
+from running import RunningService
+
+_figures: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("device")
+    group.addoption("--cuts", type=int, metavar="N", help=f"power cuts, and every scenario (without: {CUTS} cuts)")
+    group.addoption("--seed", type=int, default=1, metavar="N", help="where the power is cut")
+    group.addoption("--all-scenarios", action="store_true", help="every scenario, also without --cuts")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: only in the long form, --cuts N or --all-scenarios")
+
+
+def is_long(config: pytest.Config) -> bool:
+    return bool(config.getoption("--all-scenarios", False) or config.getoption("--cuts", None) is not None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not is_long(config):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cut_number" in metafunc.fixturenames:
+        cuts = metafunc.config.getoption("--cuts", None)
+        metafunc.parametrize("cut_number", range(CUTS if cuts is None else cuts))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in _figures:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def figures() -> list[str]:
+    """Lines for the end of the run."""
+    return _figures
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--seed", 1))
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Bench]:
+    """The bench; without QEMU, BitBake or Debian's packages its tests are skipped, with the reason."""
+    folder = cache_folder() / "work" / "tests" / "device"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        if not shutil.which(EMULATOR):
+            raise Unavailable(f"no {EMULATOR}")
+        parts.debian_packages()
+        parts.u_boot()
+        workspace = open_workspace("scarthgap")
+    except Unavailable as reason:
+        pytest.skip(f"NO EMULATED DEVICE HERE, its tests do not run: {reason}")
+    with RunningService(folder / "service") as service:
+        # the build user must be able to read it
+        os.chmod(service.folder, 0o755)
+        os.chmod(service.conf, 0o644)
+        yield Bench(folder, workspace, service)
+    if not os.environ.get("AFERO_OTA_KEEP_BENCH"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def rehearsal(bench: Bench) -> Rehearsal:
+    """An update without trouble; its figures are printed at the end of the run."""
+    result = rehearse(bench)
+    _figures.extend(result.figures)
+    return result
+
+
+@pytest.fixture
+def device(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Device]:
+    """A new device from the factory, switched on and up in slot A."""
+    device = bench.device(request.node.name.split("[")[0][5:45])
+    with device:
+        assert device.wait_until_up() == "A"
+        yield device
+    device.scrap()

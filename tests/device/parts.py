@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""What the bench takes from Debian: packages for armhf, and U-Boot built from its source package; fetched and built once.
+
+Debian's own apt does the fetching, with its state in a folder of ours: neither the host's list of architectures nor its
+sources are changed. What was made is kept in the cache folder, under a name that changes with what it was made from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from harness import Unavailable, cache_folder
+
+HERE = Path(__file__).resolve().parent
+# the first is the boards' own, as it is shipped
+FRAGMENTS = (
+    HERE.parents[1] / "meta-afero-ota" / "recipes-bsp" / "afero-ota-boot" / "files" / "u-boot-ab.cfg",
+    HERE / "u-boot" / "qemu.cfg",
+)
+PACKAGES = (
+    "busybox-static",
+    "e2fsprogs",
+    "libblkid1",
+    "libc6",
+    "libcom-err2",
+    "libext2fs2",
+    "libgcc-s1",
+    "libss2",
+    "libubootenv-tool",
+    "libubootenv0.1",
+    "libuuid1",
+    "libyaml-0-2",
+    "zlib1g",
+)
+KERNEL = "linux-image-armmp"  # names the package of the current kernel
+_FOLDER = "device"
+_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # no wrappers of the caller's
+
+
+def debian_packages() -> Path:
+    """A folder with `<package>.deb` of every package, the kernel's as linux-image.deb. Raises Unavailable."""
+    return _once("packages", _digest([*PACKAGES, KERNEL, _release()]), _fetch_packages)
+
+
+def u_boot() -> Path:
+    """u-boot.bin for QEMU's virt machine. Raises Unavailable."""
+    texts = [path.read_text() for path in FRAGMENTS]
+    return _once("u-boot", _digest([*texts, _release(), Path(__file__).read_text()]), _build_u_boot) / "u-boot.bin"
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+def _release() -> str:
+    found = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text())
+    return found.group(1) if found else ""
+
+
+def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills, made now if it is not there yet; whole or not at all."""
+    folder = cache_folder() / _FOLDER / f"{name}-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            scratch = folder.with_name(f"{folder.name}.new")
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+            make(scratch)
+            os.replace(scratch, folder)
+    return folder
+
+
+def _run(command: Sequence[str | Path], cwd: Path, log: Path | None = None, **environment: str) -> str:
+    """What a command printed. Raises Unavailable, with the end of it, when it fails."""
+    env = {**os.environ, "LC_ALL": "C.UTF-8", "PATH": _PATH, **environment}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    except OSError as error:
+        raise Unavailable(f"{command[0]}: {error.strerror}") from None
+    if log:
+        log.write_text(done.stdout)
+    if done.returncode:
+        raise Unavailable(f"{' '.join(map(str, command))} failed:\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _apt(folder: Path) -> Iterator[str]:
+    """APT_CONFIG for armhf and for sources, with everything that apt writes below `folder`."""
+    root = folder / "apt"
+    for part in ("sources", "state/lists/partial", "cache/archives/partial"):
+        (root / part).mkdir(parents=True)
+    (root / "status").touch()
+    for number, text in enumerate(_sources()):
+        (root / "sources" / f"{number}.sources").write_text(text)
+    config = root / "apt.conf"
+    config.write_text(
+        f"""
+Dir::State "{root}/state";
+Dir::State::status "{root}/status";
+Dir::Cache "{root}/cache";
+Dir::Etc::SourceList "/dev/null";
+Dir::Etc::SourceParts "{root}/sources";
+APT::Architecture "armhf";
+APT::Architectures {{ "armhf"; }};
+APT::Sandbox::User "";
+Acquire::Languages "none";
+"""
+    )
+    # a mirror may be out of step with itself in one index; what matters is whether the packages can be had
+    complaint = ""
+    try:
+        _run(["apt-get", "update", "-qq"], folder, APT_CONFIG=str(config))
+    except Unavailable as error:
+        complaint = str(error)
+    try:
+        yield str(config)
+    except Unavailable as error:
+        raise Unavailable(f"{error}\n{complaint}".strip()) from None
+    shutil.rmtree(root)
+
+
+def _sources(etc: Path = Path("/etc/apt")) -> Iterator[str]:
+    """The machine's own sources of its Debian release, each also as a source of source packages."""
+    release = _release()
+    for path in sorted((etc / "sources.list.d").glob("*.sources")):
+        for stanza in re.split(r"\n\s*\n", path.read_text()):
+            lines = [line for line in stanza.splitlines() if not line.startswith("#")]
+            fields = {key.lower(): value.split() for key, _, value in (line.partition(":") for line in lines)}
+            if "main" in fields.get("components", []) and fields.get("suites", [""])[0].startswith(release):
+                kept = [line for line in lines if not re.match(r"(?i)(types|architectures|enabled):", line)]
+                yield "\n".join(["Types: deb deb-src", *kept]) + "\n"
+    for path in (etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))):
+        for line in path.read_text().splitlines() if path.exists() else ():
+            found = re.match(r"deb\s+(?:\[(.*?)\]\s*)?(\S+)\s+(\S+)\s+(.*\bmain\b.*)", line)
+            if found and found.group(3).startswith(release):
+                signed = re.search(r"signed-by=(\S+)", found.group(1) or "")
+                stanza = f"Types: deb deb-src\nURIs: {found.group(2)}\nSuites: {found.group(3)}\nComponents: main\n"
+                yield stanza + (f"Signed-By: {signed.group(1)}\n" if signed else "")
+
+
+def _fetch_packages(folder: Path) -> None:
+    with _apt(folder) as config:
+        depends = _run(["apt-cache", "show", "--no-all-versions", KERNEL], folder, APT_CONFIG=config)
+        found = re.search(r"(?m)^Depends: (linux-image-\S+)", depends)
+        if not found:
+            raise Unavailable(f"Debian's package {KERNEL} names no kernel")
+        _run(["apt-get", "download", "-qq", *PACKAGES, found.group(1)], folder, APT_CONFIG=config)
+    versions = sorted(path.name for path in folder.glob("*.deb"))
+    for name in versions:
+        package = name.partition("_")[0]
+        (folder / name).rename(folder / f"{'linux-image' if package == found.group(1) else package}.deb")
+    (folder / "versions").write_text("\n".join(versions) + "\n")
+
+
+def _build_u_boot(folder: Path) -> None:
+    with _apt(folder) as config:
+        _run(["apt-get", "source", "-qq", "--download-only", "u-boot"], folder, APT_CONFIG=config)
+    (description,) = folder.glob("*.dsc")
+    _run(["dpkg-source", "--no-check", "-x", description.name, "source"], folder)
+    source = folder / "source"
+    build = {"ARCH": "arm", "CROSS_COMPILE": "arm-linux-gnueabihf-"}
+    _run(["make", "-s", "qemu_arm_defconfig"], source, **build)
+    _run(["./scripts/kconfig/merge_config.sh", "-m", ".config", *FRAGMENTS], source, folder / "config.log", **build)
+    _run(["make", "-s", "olddefconfig"], source, **build)
+    # the environment is read before PCI, and with it the SD card, is looked at
+    flags = "KCFLAGS=-DCONFIG_SYS_EARLY_PCI_INIT"
+    jobs = f"-j{os.cpu_count() or 1}"
+    _run(["make", jobs, flags, "u-boot.bin"], source, folder / "build.log", **build)
+    shutil.copy(source / "u-boot.bin", folder)
+    shutil.copy(source / ".config", folder / "config")
+    shutil.rmtree(source)
+    for archive in folder.glob("u-boot_*"):
+        archive.unlink()
+
+
+if __name__ == "__main__":
+    print(debian_packages())
+    print(u_boot())

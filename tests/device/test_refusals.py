@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""What must not be installed is refused, with a reason, and leaves the device exactly as it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+import disk
+import tamper
+from bench import Bench, Device
+
+# image, exit status, a word of the reason
+IN_THE_NORMAL_RUN = [
+    (tamper.flipped_bit, 5, "intact"),
+    (tamper.foreign_machine, 6, "another-board"),
+    (tamper.older_version, 8, "older"),
+    (tamper.path_through_a_link, 5, "no directory"),
+]
+IN_THE_LONG_RUN = [
+    (tamper.truncated, 5, "intact"),
+    (tamper.empty, 5, "empty"),
+    (tamper.no_archive, 5, "neither"),
+    (tamper.too_large, 7, ""),
+    (tamper.manifest_with_another_hash, 5, "manifest"),
+    (tamper.header_in_the_image, 5, "only sysupgrade may write"),
+    (tamper.marker_in_the_image, 5, "only sysupgrade may write"),
+    (tamper.path_traversal, 5, "leads elsewhere"),
+    (tamper.absolute_path, 5, "start with ./"),
+    (tamper.hard_link_to_the_outside, 5, "hard link"),
+    (tamper.device_node, 5, "device node"),
+]
+REFUSALS = [
+    *(pytest.param(*refusal, id=refusal[0].__name__) for refusal in IN_THE_NORMAL_RUN),
+    *(pytest.param(*refusal, id=refusal[0].__name__, marks=pytest.mark.long) for refusal in IN_THE_LONG_RUN),
+]
+
+
+@pytest.fixture(scope="module")
+def updated(bench: Bench) -> Iterator[Device]:
+    """A device that runs release 2 in slot B; refusals leave it so."""
+    device = bench.device("refusals")
+    with device:
+        assert device.wait_until_up() == "A"
+        assert device.update(bench.release(2))[0] is None
+        assert device.wait_until_up() == "B"
+        yield device
+    device.scrap()
+
+
+def untouched(device: Device) -> dict[str, str]:
+    """What no refusal may change: the environment's sectors, and every byte of the other slot."""
+    device.command("sync")
+    with device.disk.open("rb") as stream:
+        ranges = [(offset, disk.ENVIRONMENT_SIZE) for offset in disk.ENVIRONMENTS]
+        ranges.append(disk.partitions(device.disk)[disk.SLOTS["A"] - 1])
+        found = {}
+        for offset, size in ranges:
+            stream.seek(offset)
+            found[f"{size} bytes at {offset:#x}"] = hashlib.sha256(stream.read(size)).hexdigest()
+    return found
+
+
+@pytest.mark.parametrize(("make", "status", "reason"), REFUSALS)
+def test_refused_and_nothing_is_touched(bench: Bench, updated: Device, make, status: int, reason: str) -> None:
+    good, before = bench.release(2), untouched(updated)
+    bad = bench.sign(make.__name__, lambda path: make(good.image, path), "9")
+    found, said = updated.update(bad)
+    assert found == status, said
+    assert "REFUSED" in said and reason in said
+    assert untouched(updated) == before
+    updated.check("B", good)
+    assert updated.reported_version() == good.version_number
+
+
+@pytest.mark.long
+def test_an_image_without_its_header_is_refused(bench: Bench, updated: Device) -> None:
+    good, before = bench.release(2), untouched(updated)
+    updated.deliver(good.image, None)
+    found, said = updated.end_of(updated.start_sysupgrade())
+    assert found == 5 and "header" in said
+    assert untouched(updated) == before
+    updated.check("B", good)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "make",
+    [tamper.file_that_is_not_the_manifests, tamper.mode_that_is_not_the_listings],
+    ids=lambda make: make.__name__,
+)
+def test_what_is_written_is_compared_with_the_manifest(bench: Bench, device: Device, make) -> None:
+    """Seen only on the disk: the other slot goes out of use, the running one stays as it is."""
+    good = bench.release(1)
+    found, said = device.update(bench.sign(make.__name__, lambda path: make(good.image, path), "9"))
+    assert found == 21, said
+    device.check("A", good, factory=True)
+    environment = disk.environment(device.disk)
+    assert (environment["BOOT_ORDER"], environment["BOOT_B_LEFT"]) == ("A", "0")
+    assert "/etc/afero-ota/complete" not in disk.tree_of_partition(device.disk, disk.SLOTS["B"])
+    # and the way to a good update stays open
+    assert device.update(bench.release(2))[0] is None
+    assert device.wait_until_up() == "B"
+    device.check("B", bench.release(2))
+
+
+@pytest.mark.long
+def test_an_older_version_is_installed_when_it_was_allowed(bench: Bench, device: Device) -> None:
+    newer, older = bench.release(3), bench.release(2)
+    assert device.update(newer)[0] is None
+    assert device.wait_until_up() == "B"
+    assert device.update(older)[0] == 8
+    device.command("mkdir -p /data/afero-ota && touch /data/afero-ota/allow-downgrade")
+    assert device.update(older)[0] is None
+    assert device.wait_until_up() == "A"
+    device.check("A", older)
+    # once, not for ever
+    assert device.try_command("test -e /data/afero-ota/allow-downgrade")[0] == 1
+
+
+@pytest.mark.long
+def test_of_two_sysupgrades_at_once_one_is_refused_and_one_installs(bench: Bench, device: Device) -> None:
+    release = bench.release(2)
+    device.deliver(release.image, release.header)
+    first = device.start_command(
+        "/sbin/sysupgrade /tmp/ota_type_5.img & sleep 1; /sbin/sysupgrade /tmp/ota_type_5.img; echo second=$?; wait"
+    )
+    assert device.expect(r"second=(\d+)\n").group(1) == "3"
+    assert device.end_of(first)[0] is None
+    assert device.wait_until_up() == "B"
+    device.check("B", release)

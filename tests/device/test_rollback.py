@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""A new system that is no good: the old one comes back by itself, says so, and does not try the same image again."""
+
+from __future__ import annotations
+
+import pytest
+
+import disk
+from bench import FAULTS, Bench, Device
+
+TRIES = 3
+# what the console says at each try of the build, by bench.FAULTS
+SIGNS = {
+    "health": r"BENCH FAULT health",
+    "panic": r"Kernel panic - not syncing: Attempted to kill init",
+    "hang": r"BENCH FAULT hang",
+    "kernel": r"slot B could not be started",
+}
+BAD = [
+    pytest.param(number, id=fault, marks=() if fault == "health" else pytest.mark.long)
+    for number, fault in FAULTS.items()
+    if fault
+]
+
+
+@pytest.mark.parametrize("number", BAD)
+def test_after_three_tries_the_old_system_is_back(bench: Bench, device: Device, number: int) -> None:
+    old, bad = bench.release(1), bench.release(number)
+    assert device.update(bad)[0] is None
+    for _ in range(TRIES):
+        device.expect(r"afero-ota: starting slot B")
+        device.expect(SIGNS[FAULTS[number]])
+    device.expect(r"afero-ota: starting slot A")
+    assert device.wait_until_up() == "A"
+    device.check("A", old, factory=True)
+    assert device.reported_version() == old.version_number
+    environment = disk.environment(device.disk)
+    assert (environment["BOOT_ORDER"], environment["BOOT_B_LEFT"]) == ("A", "0")
+    # the cloud will offer it again
+    status, said = device.update(bad)
+    assert status == 9, said
+    device.check("A", old, factory=True)
+    # a mended one is taken
+    if FAULTS[number] == "health":
+        mended = bench.release(2)
+        assert device.update(mended)[0] is None
+        assert device.wait_until_up() == "B"
+        device.check("B", mended)
