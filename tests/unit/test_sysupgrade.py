@@ -89,7 +89,7 @@ class Hub:
             place = {"sysupgrade": "sbin", "slots.sh": "usr/lib/afero-ota", "sysupgrade.conf": "etc/afero-ota"}
             shutil.copy(name, self.root / place.get(name.name, "usr/sbin") / name.name)
         # leaves a mark, and ends the caller as a real one would
-        self.put("usr/sbin/reboot", "#!/bin/sh\necho >/rebooted\nkill $PPID\nsleep 5\n", 0o755)
+        self.put("usr/sbin/reboot", "#!/bin/sh\necho >/rebooted\nkill $PPID\n", 0o755)
         self.put("etc/afero-ota/compatible", COMPATIBLE + "\n")
         self.put("etc/afero-ota/boot-files", "/boot/zImage\n")
         self.put("etc/afero-ota/keep", "/etc/machine-id\n/etc/ssh/key\n")
