@@ -23,7 +23,7 @@ AFERO_OTA_DATA_SIZE[doc] = "Size of the data partition in the disk image."
 AFERO_OTA_DATA_PATHS ?= "/afero_nv"
 AFERO_OTA_DATA_PATHS[doc] = "Absolute paths that live on the data partition (/data) and so outlive updates."
 
-AFERO_OTA_KEEP ?= "/etc/machine-id"
+AFERO_OTA_KEEP ?= "${sysconfdir}/machine-id"
 AFERO_OTA_KEEP[doc] = "Absolute paths of small files that an update copies from the running system into the new one."
 
 AFERO_OTA_WKS ?= "${@bb.utils.which(d.getVar('BBPATH'), 'files/wic/afero-ota-ab.wks.in')}"

@@ -22,6 +22,7 @@ python () {
 python afero_ota_slot_settings () {
     afero_ota.tasks.slot_settings(d)
 }
+afero_ota_slot_settings[doc] = "Writes the slot files that say what this device is, and puts user data on its own partition."
 ROOTFS_POSTPROCESS_COMMAND:append = " afero_ota_slot_settings"
 do_rootfs[vardeps] += "AFERO_OTA_COMPATIBLE AFERO_OTA_DISK AFERO_OTA_DATA_PATHS AFERO_OTA_KEEP"
 do_rootfs[vardeps] += "AFERO_OTA_BOOT_KERNEL AFERO_OTA_BOOT_FDT AFERO_OTA_BOOT_INITRAMFS"
@@ -29,5 +30,6 @@ do_rootfs[vardeps] += "AFERO_OTA_BOOT_KERNEL AFERO_OTA_BOOT_FDT AFERO_OTA_BOOT_I
 python afero_ota_slot_contents () {
     afero_ota.tasks.slot_contents(d)
 }
+afero_ota_slot_contents[doc] = "Writes manifest and listing of the finished root file system, and the factory's mark."
 # in do_image, since systemd's presets and others still change the root file system after do_rootfs
 IMAGE_PREPROCESS_COMMAND:append = " afero_ota_slot_contents"

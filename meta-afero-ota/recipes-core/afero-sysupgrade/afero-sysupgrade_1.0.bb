@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 SUMMARY = "/sbin/sysupgrade with two slots, and what belongs to it at boot"
+SUMMARY:${PN}-header = "The running system's version header; the data partition's folders"
+SUMMARY:${PN}-confirm = "Confirms a new system once it has come up healthy"
 DESCRIPTION = "Installs an Afero full-system update into the slot that does not run, and falls back when the new system does not come up."
+HOMEPAGE = "https://developer.afero.io"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
@@ -19,15 +22,13 @@ inherit allarch update-rc.d systemd
 PACKAGES = "${PN}-header ${PN}-confirm ${PN}"
 
 FILES:${PN} = "${base_sbindir}/sysupgrade"
-SUMMARY:${PN}-header = "Keeps the version header of the running system right, and the data partition's folders"
 FILES:${PN}-header = "${sbindir}/afero-ota-header ${sbindir}/afero-ota-data ${nonarch_libdir}/afero-ota ${sysconfdir}/afero-ota \
     ${sysconfdir}/init.d/afero-ota-boot ${systemd_system_unitdir}/afero-ota-boot.service"
 CONFFILES:${PN}-header = "${sysconfdir}/afero-ota/sysupgrade.conf"
-SUMMARY:${PN}-confirm = "Confirms a new system once it has come up healthy"
 FILES:${PN}-confirm = "${sbindir}/afero-ota-confirm ${sbindir}/afero-ota-watchdog ${sysconfdir}/init.d/afero-ota-confirm \
     ${systemd_system_unitdir} ${nonarch_libdir}/systemd/system.conf.d"
 
-RDEPENDS:${PN} = "${PN}-header ${PN}-confirm e2fsprogs-e2fsck e2fsprogs-mke2fs libubootenv-bin"
+RDEPENDS:${PN} = "${PN}-confirm ${PN}-header e2fsprogs-e2fsck e2fsprogs-mke2fs libubootenv-bin"
 RDEPENDS:${PN}-confirm = "${PN}-header libubootenv-bin"
 
 INITSCRIPT_PACKAGES = "${PN}-header ${PN}-confirm"
