@@ -570,7 +570,7 @@ def test_a_link_that_points_elsewhere_than_the_listing_says_is_found_before_the_
 def test_a_kept_file_never_goes_through_a_link_of_the_new_system(hub, tmp_path):
     hub.put("etc/ssh/key", "secret")
     with (hub.root / "etc/afero-ota/keep").open("a") as keep:
-        keep.write("/etc\n/etc/afero-ota/compatible\n/boot/../etc/target\n")
+        keep.write("/\n/boot/\n/etc\n/etc/afero-ota/compatible\n/boot/../etc/target\n")
     hub.put("etc/target/untouched", "x")
     tree = tmp_path / "tree"
     make_tree(tree)
@@ -580,7 +580,7 @@ def test_a_kept_file_never_goes_through_a_link_of_the_new_system(hub, tmp_path):
     archive_of(tree, tmp_path / "image.tar")
     status, said = hub.upgrade(tmp_path / "image.tar")
     assert status == 0, said
-    for path in ("/etc/ssh/key", "/etc", "/etc/afero-ota/compatible", "/boot/../etc/target"):
+    for path in ("/etc/ssh/key", "/", "/boot/", "/etc", "/etc/afero-ota/compatible", "/boot/../etc/target"):
         assert f"{path} is not kept" in said
     assert [path.name for path in (hub.root / "etc/target").iterdir()] == ["untouched"]
 
