@@ -80,8 +80,9 @@ def test_the_menu_offers_every_board(board):
 
 
 def test_the_menu_combines_release_build_type_and_cache():
-    chosen = menu(BOARD_BEAGLEBONE_GREEN_WIRELESS="y", RELEASE_WRYNOSE="y", TYPE_DEBUG="y", OFFLINE="n", CACHE="y")
-    topics = ["kas/wrynose.yml", "kas/debug.yml", "kas/cache.yml"]
+    choices = {"RELEASE_WRYNOSE": "y", "TYPE_DEBUG": "y", "AB": "y", "OFFLINE": "n", "CACHE": "y"}
+    chosen = menu(BOARD_BEAGLEBONE_GREEN_WIRELESS="y", **choices)
+    topics = ["kas/wrynose.yml", "kas/debug.yml", "kas/ab.yml", "kas/cache.yml"]
     assert chosen == ["kas/beaglebone-green-wireless.yml", *topics]
     assert all((PROJECT / file).is_file() for file in chosen)
 

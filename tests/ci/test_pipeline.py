@@ -140,7 +140,7 @@ def test_no_secret_has_a_place_in_it(expanded):
     assert not {"SSTATE_DIR", "DL_DIR", "KAS_REPO_REF_DIR"} & set(expanded["dry-run"]["variables"])
 
 
-def test_payload_manifest_and_journal_are_kept(expanded):
+def test_payload_manifest_report_and_journal_are_kept(expanded):
     for name in ("build", "upload", "canary", "fleet"):
         paths = expanded[name]["artifacts"]["paths"]
         assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/"]
