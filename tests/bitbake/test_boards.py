@@ -106,7 +106,7 @@ def kernel(any_release, folder):
 MACHINE = "beaglebone-yocto"
 PREFERRED_PROVIDER_virtual/kernel = "linux-yocto"
 # only the kernel is parsed, and what it needs is taken as given
-BBMASK = "/meta/recipes-(?!kernel/linux/) /meta-poky/recipes- /meta-yocto-bsp/recipes-(?!kernel/linux/)"
+BBMASK = "/meta/recipes-(?!kernel/linux/) /meta-poky/recipes- /meta-yocto-bsp/recipes-(?!kernel/linux/) /yoctobsp/recipes-bsp/"
 ASSUME_PROVIDED += "virtual/arm-poky-linux-gnueabi-gcc virtual/arm-poky-linux-gnueabi-binutils virtual/cross-cc gcc-cross-arm make-mod-scripts"
 ASSUME_PROVIDED += "bc-native bison-native cpio-native elfutils-native flex-native gmp-native kern-tools-native libmpc-native"
 ASSUME_PROVIDED += "lz4-native lzop-native openssl-native perl-native pkgconf-native pkgconfig-native python3-native"

@@ -178,7 +178,11 @@ def test_nothing_secret_is_in_what_machines_share(shared, folder):
     files = [*(path for path in first.sstate.rglob("*") if path.is_file()), *folder.glob("hashes.db*")]
     assert len(files) > 20
     for file in files:
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            assert file.name.startswith("hashes.db-"), file  # the running server's own, which come and go
+            continue
         if content.startswith(b"\x28\xb5\x2f\xfd"):
             content = subprocess.run(["zstdcat", str(file)], stdout=subprocess.PIPE, check=True).stdout
         for secret in SECRETS.values():
