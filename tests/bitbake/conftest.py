@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from harness import RELEASES, Unavailable, Workspace, cache_folder
+from harness import RELEASES, Unavailable, Workspace, cache_folder, shared_workspace
 
 _open: dict[str, Workspace | str] = {}
 
@@ -16,7 +16,7 @@ def open_workspace(release: str) -> Workspace:
     """The workspace of a release; skips the test, with the reason, where BitBake cannot be had."""
     if release not in _open:
         try:
-            _open[release] = Workspace(release)
+            _open[release] = shared_workspace(release)
         except Unavailable as reason:
             _open[release] = f"NO BITBAKE HERE, its tests do not run: {reason}"
     found = _open[release]

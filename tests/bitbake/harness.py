@@ -193,6 +193,16 @@ class Workspace:
         return Build(self, folder, local_conf, env or {})
 
 
+_shared: dict[str, Workspace] = {}
+
+
+def shared_workspace(release: str = "scarthgap") -> Workspace:
+    """The workspace of a release that everything in this process uses; a second one would wait for the first for ever."""
+    if release not in _shared:
+        _shared[release] = Workspace(release)
+    return _shared[release]
+
+
 class Build:
     """One build folder. `local_conf` may be changed between two calls of bitbake."""
 

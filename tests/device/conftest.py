@@ -16,7 +16,7 @@ import pytest
 import parts
 from bench import CUTS, Bench, Device
 from guest import EMULATOR
-from harness import Unavailable, Workspace, cache_folder
+from harness import Unavailable, cache_folder, shared_workspace
 from rehearsal import Rehearsal, rehearse
 from running import RunningService
 
@@ -78,7 +78,7 @@ def bench() -> Iterator[Bench]:
             raise Unavailable(f"no {EMULATOR}")
         parts.debian_packages()
         parts.u_boot()
-        workspace = Workspace("scarthgap")
+        workspace = shared_workspace()
     except Unavailable as reason:
         pytest.skip(f"NO EMULATED DEVICE HERE, its tests do not run: {reason}")
     with RunningService(folder / "service") as service:
@@ -86,7 +86,6 @@ def bench() -> Iterator[Bench]:
         os.chmod(service.folder, 0o755)
         os.chmod(service.conf, 0o644)
         yield Bench(folder, workspace, service)
-    workspace.close()
     if not os.environ.get("AFERO_OTA_KEEP_BENCH"):
         shutil.rmtree(folder, ignore_errors=True)
 
