@@ -23,7 +23,7 @@ def open_workspace(release: str) -> Workspace:
     """The workspace of a release; skips the test, with the reason, where BitBake cannot be had."""
     if release not in _missing:
         try:
-            return harness.open_workspace(release)
+            return harness.shared_workspace(release)
         except Unavailable as reason:
             _missing[release] = f"NO BITBAKE HERE, its tests do not run: {reason}"
     pytest.skip(_missing[release])

@@ -204,14 +204,14 @@ class Workspace:
         return Build(self, folder, local_conf, env or {}, files)
 
 
-_open: dict[str, Workspace] = {}
+_shared: dict[str, Workspace] = {}
 
 
-def open_workspace(release: str) -> Workspace:
-    """The workspace of a release that this process shares: a second one would wait for the first to be closed."""
-    if release not in _open:
-        _open[release] = Workspace(release)
-    return _open[release]
+def shared_workspace(release: str = "scarthgap") -> Workspace:
+    """The workspace of a release that everything in this process uses; a second one would wait for the first for ever."""
+    if release not in _shared:
+        _shared[release] = Workspace(release)
+    return _shared[release]
 
 
 class Build:

@@ -166,7 +166,7 @@ def test_the_lint_job_passes(clone):
 def test_the_hermetic_job_builds_a_payload(clone, release):
     """As the build user, since BitBake refuses root, with kas's reference clones where there are some."""
     try:
-        workspace = harness.open_workspace(release)
+        workspace = harness.shared_workspace(release)
     except harness.Unavailable as reason:
         pytest.skip(f"NO BITBAKE HERE, the hermetic job does not run: {reason}")
     try:

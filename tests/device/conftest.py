@@ -16,7 +16,7 @@ import pytest
 import parts
 from bench import CUTS, Bench, Device
 from guest import EMULATOR
-from harness import Unavailable, cache_folder, open_workspace
+from harness import Unavailable, cache_folder, shared_workspace
 from rehearsal import Rehearsal, rehearse
 from running import RunningService
 
@@ -78,7 +78,7 @@ def bench() -> Iterator[Bench]:
             raise Unavailable(f"no {EMULATOR}")
         parts.debian_packages()
         parts.u_boot()
-        workspace = open_workspace("scarthgap")
+        workspace = shared_workspace()
     except Unavailable as reason:
         pytest.skip(f"NO EMULATED DEVICE HERE, its tests do not run: {reason}")
     with RunningService(folder / "service") as service:

@@ -89,9 +89,10 @@ class Guest:
         process, self.process = self.process, None
         process.kill()
         process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream:
-                stream.close()
+        assert process.stdin and process.stdout
+        self._hear(process.stdout.read() or b"")
+        process.stdin.close()
+        process.stdout.close()
         self._note("power cut")
 
     def wait_for_end(self, seconds: float = BOOT) -> None:
@@ -128,12 +129,17 @@ class Guest:
                 raise ConsoleError(f"{seconds:g} s without {pattern!r}; the console said:\n{self.unread[-1500:]}")
             self._read(left)
 
+    @property
+    def said(self) -> str:
+        """Everything that the console said since power on, also after the power was cut."""
+        return "".join(text for _, text in self.heard)
+
     def when(self, pattern: str, start: int = 0) -> tuple[float, int]:
         """When the console said something, in seconds since power on, and where that ends in what it said so far.
 
         start: the place to look from, of an earlier call. Raises ConsoleError when it was not said.
         """
-        found = re.compile(pattern).search("".join(text for _, text in self.heard), start)
+        found = re.compile(pattern).search(self.said, start)
         if not found:
             raise ConsoleError(f"the console never said {pattern!r}")
         length = 0
@@ -192,6 +198,9 @@ class Guest:
         data = os.read(self.process.stdout.fileno(), 65536)
         if not data:
             raise ConsoleError(f"QEMU ended by itself; the console said:\n{self.unread[-1500:]}")
+        self._hear(data)
+
+    def _hear(self, data: bytes) -> None:
         with self.log.open("ab") as log:
             log.write(data)
         text = data.decode("latin-1").replace("\r", "")

@@ -54,7 +54,7 @@ def rehearse(bench: Bench) -> Rehearsal:
         u_boot = device.when(r"Starting kernel")[0]
         device.deliver(release.image, release.header)
         _watch_memory(device)
-        start, written = len("".join(text for _, text in device.heard)), _bytes_written(device)
+        start, written = len(device.said), _bytes_written(device)
         device.say(
             f"cp {PREFIX}.hdr /etc/; sh -c 'echo $$ > /run/memory/update/cgroup.procs; exec /sbin/sysupgrade {PREFIX}.img'"
         )
@@ -73,7 +73,7 @@ def rehearse(bench: Bench) -> Rehearsal:
         names = [name for name, _ in STEPS]
         result.seconds = {name: after - before for name, before, after in zip(names, moments, moments[1:])}
         at = dict(zip(names, moments))
-        samples = re.findall(r"BENCH MEMORY (\d+) (\d+)", "".join(text for _, text in device.heard))
+        samples = re.findall(r"BENCH MEMORY (\d+) (\d+)", device.said)
         raw = _raw_write(device, written)
     device.scrap()
     install, restart = at["U-Boot"] - at["checking"], at["running"] - at["U-Boot"]
