@@ -25,9 +25,7 @@ SECRETS = {"userpw": "canary-pw-9f2c", "auth-string": "Y2FuYXJ5LWNsaWVudDpjYW5hc
 @pytest.fixture(scope="module")
 def service():
     with RunningService(conf=SECRETS) as running:
-        # the build user must be able to read it; BitBake reads the file, never a variable
-        os.chmod(running.folder, 0o755)
-        os.chmod(running.conf, 0o644)
+        running.share()
         yield running
 
 
@@ -371,8 +369,7 @@ def test_the_class_costs_little_time(scarthgap, folder, capsys):
 
 def test_the_journey_works_on_both_releases(any_release, folder):
     with RunningService() as running:
-        os.chmod(running.folder, 0o755)
-        os.chmod(running.conf, 0o644)
+        running.share()
         build = any_release.build(folder / f"journey-{any_release.release}", cloud(running, 5))
         done = build.bitbake("-c", "upload_ota", IMAGE)
         assert done.returncode == 0, done.output

@@ -30,8 +30,7 @@ SECRETS = {"userpw": "canary-pw-51d0", "auth-string": "Y2FuYXJ5LTUxZDA6Y2FuYXJ5L
 @pytest.fixture(scope="module")
 def service():
     with RunningService(conf=SECRETS) as running:
-        os.chmod(running.folder, 0o755)
-        os.chmod(running.conf, 0o644)
+        running.share()
         yield running
 
 

@@ -17,8 +17,7 @@ IMAGE = "core-image-minimal"
 @pytest.fixture(scope="module")
 def conf():
     with RunningService() as running:
-        os.chmod(running.folder, 0o755)
-        os.chmod(running.conf, 0o644)
+        running.share()
         yield str(running.conf)
 
 

@@ -82,9 +82,7 @@ def bench() -> Iterator[Bench]:
     except Unavailable as reason:
         pytest.skip(f"NO EMULATED DEVICE HERE, its tests do not run: {reason}")
     with RunningService(folder / "service") as service:
-        # the build user must be able to read it
-        os.chmod(service.folder, 0o755)
-        os.chmod(service.conf, 0o644)
+        service.share()
         yield Bench(folder, workspace, service)
     if not os.environ.get("AFERO_OTA_KEEP_BENCH"):
         shutil.rmtree(folder, ignore_errors=True)

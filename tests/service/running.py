@@ -157,6 +157,11 @@ class RunningService:
         self.conf.write_text(json.dumps({**self.settings, "serviceUrl": self.url}, indent=4) + "\n")
         self.conf.chmod(0o600)
 
+    def share(self) -> None:
+        """Let other users read the configuration, the build user above all: an account for a rehearsal is no secret."""
+        self.folder.chmod(0o755)
+        self.conf.chmod(0o644)
+
     def _first_line(self) -> str:
         assert self.process and self.process.stdout
         with selectors.DefaultSelector() as selector:
