@@ -710,6 +710,7 @@ def test_a_timer_restarts_only_what_is_not_confirmed(hub):
 
 def test_headers_are_what_the_system_was_installed_with(hub):
     hub.put("etc/ota_type_9.hdr", "of an update that never was")
+    hub.put(f"etc/.{NAME}.hdr.new", "of a run that was cut")
     assert hub.inside("afero-ota-header reconcile")[0] == 0
     assert hub.header() == OLD_HEADER
     assert not (hub.root / "etc/ota_type_9.hdr").exists()
