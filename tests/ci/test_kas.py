@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import re
@@ -103,27 +102,44 @@ def test_kas_menu_opens_on_a_terminal_and_saves_what_was_chosen(tmp_path):
         os.chdir(PROJECT)
         kas = str(Path(sys.executable).parent / "kas")
         os.execv(kas, [kas, "menu"])
-    screen = b""
+    screen, ended = b"", False
 
-    def see(text, deadline=20.0):
-        nonlocal screen
+    def see(until, deadline=30.0):
+        """Read the screen until `until()` is true."""
+        nonlocal screen, ended
         end = time.monotonic() + deadline
-        while text not in screen:
+        while not until():
             assert time.monotonic() < end, screen.decode(errors="replace")
             if select.select([terminal], [], [], 0.2)[0]:
-                with contextlib.suppress(OSError):
-                    screen += os.read(terminal, 65536)
+                try:
+                    block = os.read(terminal, 65536)
+                except OSError:
+                    block = b""  # so a terminal says that its last user is gone
+                screen, ended = screen + block, not block
+
+    def quiet():
+        """Read the screen until nothing was drawn for a while."""
+        while not ended and select.select([terminal], [], [], 0.3)[0]:
+            more(len(screen))
+
+    def more(before):
+        """Read the screen until there is more than so many bytes."""
+        see(lambda: ended or len(screen) > before)
 
     try:
-        see(b"BeagleBone Green Wireless")
-        see(b"Save & Exit")
+        see(lambda: b"BeagleBone Green Wireless" in screen and b"Save & Exit" in screen)
         for key in (b"\x1b[B", b"\x1b[B", b" ", b"\t", b"\t", b"\r"):
+            # one by one: the screen library takes keys that come together for one escape sequence
+            quiet()
+            before = len(screen)
             os.write(terminal, key)
-            time.sleep(0.3)  # the screen library takes keys that come together for one escape sequence
-        see(b"Saving configuration")
+            more(before)
+        # not before it has ended: a terminal that goes away takes it along
+        see(lambda: ended)
     finally:
         os.close(terminal)
         _, status = os.waitpid(process, 0)
+    assert status == 0, screen.decode(errors="replace")
     saved = yaml.safe_load((tmp_path / ".config.yaml").read_text())
     assert saved["header"]["includes"][0] == "kas/beaglebone-green-wireless.yml"
     assert (
