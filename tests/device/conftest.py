@@ -83,7 +83,9 @@ def bench() -> Iterator[Bench]:
         pytest.skip(f"NO EMULATED DEVICE HERE, its tests do not run: {reason}")
     with RunningService(folder / "service") as service:
         service.share()
-        yield Bench(folder, workspace, service)
+        bench = Bench(folder, workspace, service)
+        yield bench
+        _figures.extend(bench.stood_still)
     if not os.environ.get("AFERO_OTA_KEEP_BENCH"):
         shutil.rmtree(folder, ignore_errors=True)
 

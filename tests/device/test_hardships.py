@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 import disk
@@ -92,3 +94,17 @@ def test_an_unfinished_slot_is_not_started_even_without_an_environment(bench: Be
     device.power_on()
     assert device.wait_until_up() == "A"
     device.check("A", old, factory=True)
+
+
+def test_a_device_that_stands_still_after_the_switch_starts_the_new_system(bench: Bench, device: Device) -> None:
+    """The bench does what a hardware watchdog would."""
+    release = bench.release(2)
+    device.deliver(release.image, release.header)
+    ended = device.start_sysupgrade()
+    device.expect(r"sysupgrade: .*DONE: the next start", 300)
+    assert device.process
+    device.process.send_signal(signal.SIGSTOP)
+    assert device.end_of(ended, 10)[0] is None
+    assert bench.stood_still.pop().startswith(device.disk.stem)
+    assert device.wait_until_up() == "B"
+    device.check("B", release)
