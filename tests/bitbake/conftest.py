@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-import harness
-from harness import RELEASES, Unavailable, Workspace, cache_folder
+from rehearsal import build
+from rehearsal.build import RELEASES, Unavailable, Workspace
+from rehearsal.folders import cache_folder
 
 _missing: dict[str, str] = {}
 
@@ -23,7 +24,7 @@ def open_workspace(release: str) -> Workspace:
     """The workspace of a release; skips the test, with the reason, where BitBake cannot be had."""
     if release not in _missing:
         try:
-            return harness.shared_workspace(release)
+            return build.shared_workspace(release)
         except Unavailable as reason:
             _missing[release] = f"NO BITBAKE HERE, its tests do not run: {reason}"
     pytest.skip(_missing[release])

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import PROJECT, Workspace, cache_folder, reference_folder, why_unavailable
+from rehearsal.build import Workspace, why_unavailable
+from rehearsal.folders import PROJECT, cache_folder, reference_folder
 
 # upstream's downloads are not needed to parse, so the sanity check need not look for a network
 OFFLINE = 'BB_NO_NETWORK = "1"\n'

@@ -14,7 +14,7 @@ import time
 import pytest
 import requests
 
-from running import RunningService
+from rehearsal.service import RunningService
 
 IMAGE = "core-image-minimal"
 OURS = {"do_create_ota_record", "do_package_ota", "do_upload_ota", "do_deploy_ota"}

@@ -19,8 +19,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from harness import Result
-from running import RunningService
+from rehearsal.build import Result
+from rehearsal.service import RunningService
 
 IMAGE = "core-image-minimal"
 # the user's name is no secret

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from running import RunningService
+from rehearsal.service import RunningService
 
 IMAGE = "core-image-minimal"
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-import harness
 from afero_ota import config
+from rehearsal import build as builds
+from rehearsal.folders import cache_folder, reference_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
@@ -30,7 +31,7 @@ RELEASE = [f"{job}: [{board}]" for job in ("build", "upload", "canary", "fleet")
 def clone(tmp_path_factory):
     """The project as a colleague's clone has it, with what is not committed yet."""
     # reachable by the build user
-    folder = harness.cache_folder() / "work" / "tests" / "pipeline" / "clone"
+    folder = cache_folder() / "work" / "tests" / "pipeline" / "clone"
     shutil.rmtree(folder, ignore_errors=True)
     listed = subprocess.run(
         ["git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -162,24 +163,24 @@ def test_the_lint_job_passes(clone):
 
 
 @runs_jobs
-@pytest.mark.parametrize("release", sorted(harness.RELEASES))
+@pytest.mark.parametrize("release", sorted(builds.RELEASES))
 def test_the_hermetic_job_builds_a_payload(clone, release):
     """As the build user, since BitBake refuses root, with kas's reference clones where there are some."""
     try:
-        workspace = harness.shared_workspace(release)
-    except harness.Unavailable as reason:
+        workspace = builds.shared_workspace(release)
+    except builds.Unavailable as reason:
         pytest.skip(f"NO BITBAKE HERE, the hermetic job does not run: {reason}")
     try:
         folder = clone.parent / release
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(clone, folder, symlinks=True)
-        cache = harness.cache_folder() / "work" / "tests" / "pipeline" / "cache"
+        cache = cache_folder() / "work" / "tests" / "pipeline" / "cache"
         cache.mkdir(exist_ok=True)
         for path in (cache, folder, *folder.rglob("*")):
             os.chown(path, workspace.user.pw_uid, workspace.user.pw_gid, follow_symlinks=False)
         variables = {"XDG_CACHE_HOME": str(cache), "GITCONFIG_FILE": str(workspace.folder / "gitconfig")}
-        if harness.reference_folder().exists():
-            variables["KAS_REPO_REF_DIR"] = str(harness.reference_folder())
+        if reference_folder().exists():
+            variables["KAS_REPO_REF_DIR"] = str(reference_folder())
         command = local(f"hermetic: [{release}]", "--force-shell-executor", **variables)
         done = workspace.run(command, folder, {"KAS_WORK_DIR": str(folder), "NO_COLOR": "1"})
         assert done.returncode == 0, done.output

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 
 import pytest
 
-import parts
-from bench import CUTS, Bench, Device
-from guest import EMULATOR
-from harness import Unavailable, cache_folder, shared_workspace
-from rehearsal import Rehearsal, rehearse
-from running import RunningService
+from reference_update import Rehearsal, rehearse
+from rehearsal.board import parts
+from rehearsal.board.bench import CUTS, Bench, Device
+from rehearsal.board.guest import EMULATOR
+from rehearsal.build import Unavailable, shared_workspace
+from rehearsal.folders import cache_folder
+from rehearsal.service import RunningService
 
 _figures: list[str] = []
 

@@ -13,9 +13,10 @@ import threading
 
 import pytest
 
-import parts
-from guest import EMULATOR
-from harness import PROJECT, Unavailable
+from rehearsal.board import parts
+from rehearsal.board.guest import EMULATOR
+from rehearsal.build import Unavailable
+from rehearsal.folders import PROJECT
 
 BOARD = 'mmc=0\ndisk=/dev/mmcblk0\nboot=bootz\nkernel=/boot/zImage\nfdt=\ninitramfs=\nargs="console=ttyAMA0"\n'
 SLOT_STARTS = {"A": 40960, "B": 73728}  # sectors

@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-import disk
-from bench import Bench, Device
-from rehearsal import Rehearsal
+from reference_update import Rehearsal
+from rehearsal.board import disk
+from rehearsal.board.bench import Bench, Device
 
 pytestmark = pytest.mark.long
 

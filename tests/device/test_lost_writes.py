@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-import disk
 import replay
-from bench import Bench, Device
-from rehearsal import Rehearsal
+from reference_update import Rehearsal
+from rehearsal.board import disk
+from rehearsal.board.bench import Bench, Device
 
 pytestmark = pytest.mark.long
 REPLAYS = 20

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench import CUTS, Bench
-from rehearsal import STEPS, Rehearsal
+from reference_update import STEPS, Rehearsal
+from rehearsal.board.bench import CUTS, Bench
 
 NAMES = [name for name, _ in STEPS]
 PATTERNS = dict(STEPS)

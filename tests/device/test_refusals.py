@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-import disk
 import tamper
-from bench import Bench, Device
+from rehearsal.board import disk
+from rehearsal.board.bench import Bench, Device
 
 # image, exit status, a word of the reason
 IN_THE_NORMAL_RUN = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-import disk
-from bench import FAULTS, Bench, Device
+from rehearsal.board import disk
+from rehearsal.board.bench import FAULTS, Bench, Device
 
 TRIES = 3
 # what the console says at each try of the build, by bench.FAULTS

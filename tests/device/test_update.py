@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import simhub
 from api import Api
-from bench import Bench, Device, record_of
+from rehearsal import hub as hubs
+from rehearsal.board.bench import Bench, Device, record_of
 
 
 @dataclass
-class GuestHub(simhub.Hub):
+class GuestHub(hubs.Hub):
     """hubby, on the bench: what it reports is what the guest's /etc says, and otamgr runs in the guest."""
 
     guest: Device | None = None
@@ -19,15 +19,15 @@ class GuestHub(simhub.Hub):
     def running_version(self) -> int:
         return int(self.guest.reported_version()) if self.guest else 0
 
-    def install(self, header: simhub.Header, behaviour: str = "normal") -> None:
+    def install(self, header: hubs.Header, behaviour: str = "normal") -> None:
         assert self.guest
         self.guest.deliver(self._suffixed(".img"), self._suffixed(".hdr"))
         status, said = self.guest.end_of(self.guest.start_sysupgrade())
         if status is not None:
-            raise simhub.UpdateError(f"sysupgrade ended with status {status}: {said}")
+            raise hubs.UpdateError(f"sysupgrade ended with status {status}: {said}")
         self.guest.wait_until_up()
         if self.running_version() != header.version_number:
-            raise simhub.UpdateError("the new system did not come up")
+            raise hubs.UpdateError("the new system did not come up")
 
 
 def hub_of(bench: Bench, device: Device) -> GuestHub:

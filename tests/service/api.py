@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from running import RunningService
+from rehearsal.service import RunningService
 
 _numbers = itertools.count(1)
 

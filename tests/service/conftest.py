@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from api import Api
-from running import RunningService
+from rehearsal.service import RunningService
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import requests
 
 from afero_ota import config, errors, journal, payload, publish, record, rollout
 from afero_ota.service import OtaService, Patience
-from running import RunningService, wait_until
+from rehearsal.service import RunningService, wait_until
 
 CLI = Path(__file__).resolve().parents[2] / "scripts" / "afero-ota"
 CALLS = {

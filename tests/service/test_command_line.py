@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from running import RunningService
+from rehearsal.service import RunningService
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 

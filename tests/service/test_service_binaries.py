@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from running import wait_until
+from rehearsal.service import wait_until
 
 GIBIBYTE, BLOCK = 1 << 30, 1 << 20
 

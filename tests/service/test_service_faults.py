@@ -14,9 +14,9 @@ import pytest
 import requests
 
 from api import Api
-from ota_service import server  # noqa: F401  (rules may name its endpoints)
-from ota_service.faults import Plan, PlanError
-from running import HERE, RunningService
+from rehearsal.ota_service import server  # noqa: F401  (rules may name its endpoints)
+from rehearsal.ota_service.faults import Plan, PlanError
+from rehearsal.service import SCRIPTS, RunningService
 
 RECORD = {"name": "n", "type": 5, "version": "1", "url": ""}
 
@@ -320,5 +320,10 @@ def test_an_empty_faults_file_means_no_faults():
 
 
 def test_the_example_in_the_readme_is_a_valid_faults_file():
-    text = (HERE / "README.md").read_text().partition("Examples:\n")[2].partition("\nDevices misbehave")[0]
+    text = (
+        (SCRIPTS / "rehearsal" / "ota_service" / "README.md")
+        .read_text()
+        .partition("Examples:\n")[2]
+        .partition("\nDevices misbehave")[0]
+    )
     assert len(Plan.parse(textwrap.dedent(text), "README.md").rules) == 6

@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from ota_service import server  # noqa: F401  (its endpoints are what is described)
-from ota_service.openapi import describe
+from rehearsal.ota_service import server  # noqa: F401  (its endpoints are what is described)
+from rehearsal.ota_service.openapi import describe
 
 load_all_checks()
 CHECKS = [

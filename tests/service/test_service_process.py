@@ -15,14 +15,18 @@ import requests
 import yaml
 
 from api import Api
-from running import DEFAULTS, HERE, RunningService
+from rehearsal.service import DEFAULTS, SCRIPTS, RunningService
 
 
 def command(*arguments):
     """Runs the service with arguments that it must refuse."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     return subprocess.run(
-        [sys.executable, "-m", "ota_service", *arguments], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "rehearsal.ota_service", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 

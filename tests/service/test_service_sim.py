@@ -10,7 +10,7 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from ota_service import signing
+from rehearsal.ota_service import signing
 
 CONTENT = os.urandom(700_001)
 

@@ -312,7 +312,7 @@ def main() -> int:
                 return 0 if updated else 3
             time.sleep(options.interval)
     except (requests.RequestException, UpdateError, OSError) as error:
-        print(f"simhub: {error}", file=sys.stderr)
+        print(f"hub: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0

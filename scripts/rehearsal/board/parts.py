@@ -17,12 +17,13 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness import Unavailable, cache_folder
+from ..build import Unavailable
+from ..folders import cache_folder
 
 HERE = Path(__file__).resolve().parent
 # the first is the boards' own, as it is shipped
 FRAGMENTS = (
-    HERE.parents[1] / "meta-afero-ota" / "recipes-bsp" / "afero-ota-boot" / "files" / "u-boot-ab.cfg",
+    HERE.parents[2] / "meta-afero-ota" / "recipes-bsp" / "afero-ota-boot" / "files" / "u-boot-ab.cfg",
     HERE / "u-boot" / "qemu.cfg",
 )
 PACKAGES = (

@@ -17,13 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import disk
-import parts
-import simhub
-from api import Api
-from guest import HEADER, PREFIX, ConsoleError, Guest
-from harness import Build, Workspace
-from running import RunningService
+from afero_ota import config, record
+from afero_ota.service import OtaService
+
+from .. import hub as hubs
+from ..build import Build, Workspace
+from ..service import RunningService
+from . import disk, parts
+from .guest import HEADER, PREFIX, ConsoleError, Guest
 
 IMAGE = "device-image"
 CUTS = 6  # in a normal run
@@ -73,9 +74,10 @@ class Bench:
         self.stood_still: list[str] = []
         """Emulators that had to be switched off and on, for the end of the run."""
         # the cloud numbers versions in the order of their records; the tests need the builds in any order
-        api = Api(service)
+        settings = config.load(str(service.conf), {}, {})
+        cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
         for number in FAULTS:
-            api.record(name=service.settings["name"], version=f"{service.settings['version']}.{number}")
+            cloud.create_record(record.request(settings.name, f"{settings.version}.{number}", "", []))
 
     def _conf(self, number: int) -> str:
         facts = {"debian": self._debian, "image": IMAGE, "conf": self.service.conf, "fault": FAULTS[number]}
@@ -95,10 +97,10 @@ class Bench:
             self._releases[number] = Release(update["versionNumber"], image, header, disk.tree_of_archive(image))
         return self._releases[number]
 
-    def _hub(self, device: str) -> simhub.Hub:
+    def _hub(self, device: str) -> hubs.Hub:
         root = self.folder / "hubs" / device
         root.mkdir(parents=True, exist_ok=True)
-        hub = simhub.Hub(
+        hub = hubs.Hub(
             self.service.url, device, root, root / "ota_type_5", [], device_type_id=self.service.device_type_id
         )
         hub.register()
@@ -239,7 +241,7 @@ class Device(Guest):
             if content is not None:
                 (root / path[1:]).write_bytes(content)
         key = self.bench._hub("reader").key
-        return str(simhub.version_of(root, Path(PREFIX).name, key))
+        return str(hubs.version_of(root, Path(PREFIX).name, key))
 
 
 def record_of(image: Path) -> dict[str, str]:

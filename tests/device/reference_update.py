@@ -8,9 +8,9 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import disk
-from bench import Bench, Device
-from guest import PREFIX
+from rehearsal.board import disk
+from rehearsal.board.bench import Bench, Device
+from rehearsal.board.guest import PREFIX
 
 # step, what the console says when it begins; in this order
 STEPS = (

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import simhub
 from api import Api
-from running import RunningService
+from rehearsal import hub as hubs
+from rehearsal.service import RunningService
 
 CONTENT = os.urandom(1_500_003)
 COPY = '#!/bin/sh\nset -e\nmkdir -p "$SIMHUB_NEW_ROOT/etc"\ncp "$1" "$SIMHUB_NEW_ROOT/image"\n'
@@ -45,8 +45,8 @@ class Bench:
         self.program.write_text(text)
         self.program.chmod(0o755)
 
-    def hub(self) -> simhub.Hub:
-        hub = simhub.Hub(
+    def hub(self) -> hubs.Hub:
+        hub = hubs.Hub(
             self.service.url,
             "hub-1",
             self.root,
@@ -134,7 +134,7 @@ def test_a_cut_download_goes_on_where_it_stopped(bench, api):
     resumed = [line for line in bench.said if "goes on at byte" in line]
     first, second = (int(line.rpartition(" ")[2]) for line in resumed)
     # at most a block of the download is lost at a cut
-    assert 600_000 - simhub._BLOCK <= first <= 600_000 and first <= second <= 900_000
+    assert 600_000 - hubs._BLOCK <= first <= 600_000 and first <= second <= 900_000
 
 
 def test_a_device_that_was_switched_off_goes_on_with_the_part_it_kept(bench, api):
@@ -143,10 +143,10 @@ def test_a_device_that_was_switched_off_goes_on_with_the_part_it_kept(bench, api
     push(api)
     rule = {"match": "GET /sim/devices/*/images/*", "do": "cut_answer", "byte": 500_000, "when": {"nth": 1}}
     bench.service.sim.set_faults({"rules": [rule]})
-    with pytest.raises(simhub.UpdateError, match="download failed"):
+    with pytest.raises(hubs.UpdateError, match="download failed"):
         hub.fetch(hub.pending())
     kept = bench.part(".part").stat().st_size
-    assert 500_000 - simhub._BLOCK <= kept <= 500_000
+    assert 500_000 - hubs._BLOCK <= kept <= 500_000
     assert bench.hub().poll() is True
     assert any(f"goes on at byte {kept}" in line for line in bench.said)
     assert bench.part(".img").read_bytes() == CONTENT
@@ -172,7 +172,7 @@ def test_a_changed_byte_is_noticed_and_nothing_is_installed(bench, api, position
     whole[position] ^= 1
     bench.part(".part").write_bytes(whole)
     bench.part(".part.etag").write_text(hub.session.get(update["url"]).headers["ETag"])
-    with pytest.raises(simhub.UpdateError, match=said):
+    with pytest.raises(hubs.UpdateError, match=said):
         hub.fetch(update)
     assert not bench.part(".img").exists() and not bench.part(".part").exists()
 
@@ -181,7 +181,7 @@ def test_a_header_of_another_service_is_not_trusted(bench, api, tmp_path):
     hub = bench.hub()
     push(api)
     with RunningService() as other:
-        stranger = simhub.Hub(other.url, "hub-1", bench.root, bench.prefix, [])
+        stranger = hubs.Hub(other.url, "hub-1", bench.root, bench.prefix, [])
     hub.key = stranger.key
     assert hub.poll() is False
     assert "signature" in bench.service.sim.pushes()[-1]["detail"]
@@ -234,7 +234,7 @@ def test_offline_it_gets_nothing(bench, api):
 def test_the_command_line_takes_one_update(bench, api):
     bench.service.sim.register("hub-1")
     number = push(api)
-    command = [sys.executable, simhub.__file__, "--service", bench.service.url, "--device-id", "hub-1", "--once"]
+    command = [sys.executable, hubs.__file__, "--service", bench.service.url, "--device-id", "hub-1", "--once"]
     command += ["--root", str(bench.root), "--prefix", str(bench.prefix), "--sysupgrade", str(bench.program)]
     first = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert first.returncode == 0, first.stderr
@@ -244,7 +244,7 @@ def test_the_command_line_takes_one_update(bench, api):
 
 
 def test_without_a_service_the_command_line_says_so(bench):
-    command = [sys.executable, simhub.__file__, "--service", "http://127.0.0.1:1", "--device-id", "x", "--once"]
+    command = [sys.executable, hubs.__file__, "--service", "http://127.0.0.1:1", "--device-id", "x", "--once"]
     command += ["--root", "/", "--prefix", "/nowhere/ota_type_5", "--sysupgrade", "/bin/true"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and done.stderr.startswith("simhub: ") and "Traceback" not in done.stderr
+    assert done.returncode == 1 and done.stderr.startswith("hub: ") and "Traceback" not in done.stderr

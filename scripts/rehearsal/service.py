@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import requests
 
-HERE = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parents[1]
 _START, _STOP = 30.0, 10.0  # seconds
 DEFAULTS = {
     "description": "Full image of the gateway",
@@ -132,13 +132,13 @@ class RunningService:
         """Start the process and wait until it accepts connections. Raises RuntimeError with what it said."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_conf()
-        command = [self._python, "-m", "ota_service", "--port", str(self._port), "--data", str(self.data)]
+        command = [self._python, "-m", "rehearsal.ota_service", "--port", str(self._port), "--data", str(self.data)]
         command += ["--conf", str(self.conf), *self._arguments]
         if self._faults is not None:
             file = self.folder / "faults.yml"
             file.write_text(self._faults if isinstance(self._faults, str) else json.dumps(self._faults))
             command += ["--faults", str(file)]
-        environment = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(SCRIPTS), "PYTHONDONTWRITEBYTECODE": "1"}
         with (self.folder / "stderr.log").open("ab") as errors:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, stdin=subprocess.DEVNULL

@@ -18,13 +18,15 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from .folders import PROJECT, cache_folder, reference_folder
+
 BUILD_USER = "afero-build"
-COPIED = ("kas", "meta-afero-ota", "tests/bitbake", "tests/device")
+COPIED = ("kas", "meta-afero-ota", "scripts/rehearsal", "tests/bitbake")
 # what a build folder is made from; tests add the class to an image by themselves, and take it away
+WITHOUT_CLASS = "scripts/rehearsal/without-class.yml"
 RELEASES = {
-    "scarthgap": ("kas/hermetic.yml", "tests/bitbake/without-class.yml"),
-    "wrynose": ("kas/hermetic.yml", "kas/wrynose.yml", "tests/bitbake/without-class.yml"),
+    "scarthgap": ("kas/hermetic.yml", WITHOUT_CLASS),
+    "wrynose": ("kas/hermetic.yml", "kas/wrynose.yml", WITHOUT_CLASS),
 }
 # in kas's reference folder, or on the network, is what every release needs first
 UPSTREAM = ("git.openembedded.org.openembedded-core", "https://git.openembedded.org/openembedded-core")
@@ -49,19 +51,6 @@ class Result:
     def ran(self, recipe: str) -> set[str]:
         """The names of the tasks of one recipe that ran."""
         return {task.split(":")[1] for task in self.tasks if task.split(":")[0] == recipe}
-
-
-def reference_folder() -> Path:
-    """Where kas's reference clones are, by the project's own default."""
-    default = "/var/cache/kas-repos" if os.geteuid() == 0 else str(Path.home() / ".cache" / "kas-repos")
-    return Path(os.environ.get("KAS_REPO_REF_DIR") or default)
-
-
-def cache_folder() -> Path:
-    """Where checkouts and virtual environments are kept, as scripts/setup has it."""
-    if os.geteuid() == 0:
-        return Path("/var/cache/meta-afero-ota")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meta-afero-ota"
 
 
 def why_unavailable(name: str = UPSTREAM[0], url: str = UPSTREAM[1]) -> str:
@@ -255,7 +244,7 @@ class Build:
 
 
 if __name__ == "__main__":
-    # `python harness.py RELEASE FOLDER ARGUMENT...`: a build by hand
+    # `python build.py RELEASE FOLDER ARGUMENT...`: a build by hand
     workspace = Workspace(sys.argv[1])
     result = workspace.build(Path(sys.argv[2])).bitbake(*sys.argv[3:])
     print(result.output)
