@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Drop-in replacement for Afero's deploy tool: same options, default file, output lines and exit statuses.
 
-What differs is in the README's migration table.
+What differs is listed in docs/migration.md.
 """
 
 from __future__ import annotations

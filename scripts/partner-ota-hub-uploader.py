@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Drop-in replacement for Afero's uploader: same options, default file, output lines and exit statuses.
 
-What differs is in the README's migration table; above all it can be run again after any failure.
+What differs is listed in docs/migration.md; above all, it can be run again after any failure.
 """
 
 from __future__ import annotations

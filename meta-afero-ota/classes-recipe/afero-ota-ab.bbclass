@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # An image for two slots, inherited by afero-ota when AFERO_OTA_AB is 1: what sysupgrade needs on the device, the slot files that
-# describe the image, user data on a partition of its own, and a disk image with that layout. Told in docs/ab-update.md.
+# describe the image, user data on a partition of its own, and a disk image with that layout. See docs/device.md.
 
 IMAGE_INSTALL:append = " afero-sysupgrade ${AFERO_OTA_BOOT_PACKAGES}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-""".gitlab-ci.yml: valid, of exactly the jobs that README.md describes, and jobs that really run, by gitlab-ci-local."""
+""".gitlab-ci.yml: valid, with exactly the jobs that docs/pipeline.md describes; gitlab-ci-local runs some of them."""
 
 from __future__ import annotations
 

@@ -319,11 +319,11 @@ def test_an_empty_faults_file_means_no_faults():
     assert Plan.parse("", "faults.yml").rules == []
 
 
-def test_the_example_in_the_readme_is_a_valid_faults_file():
+def test_the_example_in_the_documentation_is_a_valid_faults_file():
     text = (
-        (SCRIPTS / "rehearsal" / "ota_service" / "README.md")
+        (SCRIPTS.parent / "docs" / "local-service.md")
         .read_text()
-        .partition("Examples:\n")[2]
-        .partition("\nDevices misbehave")[0]
+        .partition("### Examples\n")[2]
+        .partition("\n### Devices")[0]
     )
-    assert len(Plan.parse(textwrap.dedent(text), "README.md").rules) == 6
+    assert len(Plan.parse(textwrap.dedent(text), "local-service.md").rules) == 6

@@ -54,7 +54,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=port, default=DEFAULT_PORT, help="0 takes any free one (default: %(default)s)")
     parser.add_argument("--data", metavar="DIR", help="where everything is kept (default: forgotten at the end)")
     parser.add_argument("--conf", metavar="FILE", help="partner-ota-conf file whose account may log in")
-    parser.add_argument("--faults", metavar="FILE", help="what goes wrong, see scripts/rehearsal/ota_service/README.md")
+    parser.add_argument("--faults", metavar="FILE", help="what goes wrong, see docs/local-service.md")
     parser.add_argument(
         "--token-lifetime", type=seconds, default=16_086.0, metavar="S", help="seconds (default: %(default)g)"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The faults file: which calls go wrong, when, and how. Its format is described in scripts/rehearsal/ota_service/README.md."""
+"""The faults file: which calls go wrong, when, and how. Its format is described in docs/local-service.md."""
 
 from __future__ import annotations
 
