@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-ENVELOPE = {"timestamp", "status", "error", "error_description", "service_name", "region"}
+from api import Api
+
+ENVELOPE = {"timestamp", "status", "error", "error_description", "service_name", "region", "trace"}
+
+
+def printed_by_the_old_tool(answer: requests.Response) -> str:
+    """What Afero's upload tool prints of an error answer (print_err_response in partner-ota-hub-uploader.py)."""
+    return str(answer.json()["trace"].split("at", 1)[0])
 
 
 def assert_refused(answer, status):
@@ -18,7 +25,17 @@ def assert_refused(answer, status):
     body = answer.json()
     assert set(body) - {"fieldErrors"} == ENVELOPE
     assert body["status"] == status and body["service_name"] == "ClientApi"
+    assert printed_by_the_old_tool(answer).strip()
     return body
+
+
+def test_afero_s_old_tool_finds_the_reason_of_an_error(api: Api) -> None:
+    record = api.record()
+    again = {key: record[key] for key in ("name", "type", "version", "url")}
+    taken = api.call("POST", "P/pool", json=again)
+    assert taken.status_code == 409
+    assert printed_by_the_old_tool(taken).startswith("alreadyExists: ")
+    assert printed_by_the_old_tool(api.call("GET", "P/pool/types/5", params={"size": "x"})) == "valid"
 
 
 GOOD = {"name": "n", "type": 5, "version": "refused", "url": ""}

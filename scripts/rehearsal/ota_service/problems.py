@@ -48,6 +48,8 @@ class Problem(Exception):
             "error_description": self.description,
             "service_name": "ClientApi",
             "region": "local",
+            # the real service's exception and its stack; Afero's tool prints what stands before the first "at"
+            "trace": f"{self.error}: {self.description}\n\tat {__name__}",
         }
         if self.fields:
             body["fieldErrors"] = self.fields

@@ -132,13 +132,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         },
     ),
     "Error": _object(
-        "timestamp status error error_description service_name region",
+        "timestamp status error error_description service_name region trace",
         timestamp=_COUNT,
         status={"type": "integer", "minimum": 400, "maximum": 499},
         error=_TEXT,
         error_description=_TEXT,
         service_name=_TEXT,
         region=_TEXT,
+        trace=_TEXT,
         fieldErrors={
             "type": "array",
             "items": _object(
