@@ -38,11 +38,16 @@ _SIGNED = HEADER_SIZE - 64
 _LAYOUT = struct.Struct("<BBHQQ32s")  # type, format, 0, versionNumber, size, SHA-256; see the service's signing.py
 _BLOCK = 16 * 1024  # at most so much of a cut download is lost
 _REPORT_EVERY = 0.5  # seconds between two reports of a download's progress
+_REASON_LIMIT = 74  # bytes; what attrd can send of a reboot reason
 _RECORD_NAMES = ("full_ota_record.json", "full-ota-record.json")
 
 
 class UpdateError(Exception):
-    """An update did not succeed; the device goes on with what it has."""
+    """An update did not succeed; the device goes on with what it has. outcome: how its reboot reason says so."""
+
+    def __init__(self, text: str, outcome: str = ""):
+        super().__init__(text)
+        self.outcome = outcome or f"failed 20 {text}"
 
 
 @dataclass(frozen=True)
@@ -140,14 +145,17 @@ class Hub:
         behaviour = self._call("GET", self.device).json()["behaviour"]
         try:
             header = self.fetch(update)
-            self.report("installing")
+            self.report("installing", reason="full_ota")
             self.install(header, behaviour)
         except UpdateError as error:
             state = "rolledBack" if behaviour == "rollback" else "failed"
             self.log(f"update to {update['versionNumber']}: {error}")
-            self.report(state, versionNumber=str(self.running_version()), detail=str(error)[:2000])
+            line = " ".join(f"ota {update['versionNumber']} {error.outcome}".split())
+            line = line.encode()[:_REASON_LIMIT].decode(errors="ignore")
+            self.report(state, versionNumber=str(self.running_version()), detail=str(error)[:2000], reason=line)
             return False
-        self.report("done", versionNumber=str(self.running_version()))
+        line = f"ota {update['versionNumber']} ok"
+        self.report("done", versionNumber=str(self.running_version()), reason=line)
         return bool(behaviour != "loop")
 
     def fetch(self, update: dict[str, Any]) -> Header:
@@ -236,9 +244,12 @@ class Hub:
         done = subprocess.run([*self.sysupgrade, str(image)], env=environment, capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr or done.stdout).strip()[-500:]
-            raise UpdateError(f"sysupgrade ended with status {done.returncode}: {said}")
+            # statuses below 20 leave the device as it was (recipes-core/afero-sysupgrade)
+            word = "refused" if done.returncode < 20 else "failed"
+            outcome = f"{word} {done.returncode} {said}"
+            raise UpdateError(f"sysupgrade ended with status {done.returncode}: {said}", outcome)
         if behaviour == "rollback":
-            raise UpdateError("the new system did not come up; the old one runs")
+            raise UpdateError("the new system did not come up; the old one runs", "rolled back, health simulated")
         if behaviour != "loop":
             self._install_header(new_root)
             self.root = new_root

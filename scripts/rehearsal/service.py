@@ -70,7 +70,7 @@ class Sim:
         return result
 
     def report(self, device_id: str, state: str, **facts: Any) -> None:
-        """facts: versionNumber, offset, total, detail."""
+        """facts: versionNumber, offset, total, detail, reason."""
         self.call("POST", f"/devices/{quote(device_id, safe='')}/report", json={"state": state, **facts})
 
     def stats(self) -> dict[str, Any]:
@@ -81,6 +81,15 @@ class Sim:
     def pushes(self) -> list[dict[str, Any]]:
         result: list[dict[str, Any]] = self.call("GET", "/pushes")
         return result
+
+    def fleet(self) -> list[dict[str, Any]]:
+        """The truth about every device of the simulated fleet."""
+        result: list[dict[str, Any]] = self.call("GET", "/fleet")
+        return result
+
+    def forget(self, device_id: str) -> None:
+        """Take a device out of the account."""
+        self.call("DELETE", f"/devices/{quote(device_id, safe='')}")
 
     def expire_tokens(self) -> None:
         self.call("POST", "/expireTokens")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from afero_ota import outcome
 from api import Api
 from rehearsal import hub as hubs
 from rehearsal.service import RunningService
@@ -113,6 +114,34 @@ def test_after_a_failed_sysupgrade_the_old_version_stands(bench, api):
     assert bench.service.sim.device("hub-1")["versionNumber"] == first
     last = bench.service.sim.pushes()[-1]
     assert last["state"] == "failed" and "status 4" in last["detail"] and "no room" in last["detail"]
+
+
+def said_to_the_cloud(api: Api) -> outcome.Outcome | None:
+    devices = api.call("GET", f"/v1/accounts/{api.service.account_id}/devices?expansions=attributes").json()
+    return outcome.of_device(devices[0])
+
+
+@pytest.mark.parametrize(
+    ("program", "behaviour", "reason"),
+    [
+        (COPY, "normal", "ok"),
+        ("#!/bin/sh\necho does not fit >&2\nexit 7\n", "normal", "refused: does not fit"),
+        ("#!/bin/sh\necho contents >&2\necho differ >&2\nexit 21\n", "normal", "failed: contents differ"),
+        (COPY, "rollback", "rolled back: health simulated"),
+        (COPY, "fail", "failed: the installation fails, as the device was told to"),
+    ],
+)
+def test_what_became_of_an_update_is_reported_as_attribute_65019(
+    bench: Bench, api: Api, program: str, behaviour: str, reason: str
+) -> None:
+    hub = bench.hub()
+    bench.service.sim.change("hub-1", behaviour=behaviour)
+    bench.write_program(program)
+    number = push(api)
+    hub.poll()
+    found = said_to_the_cloud(api)
+    assert found and (found.version_number, found.reason) == (int(number), reason)
+    assert len(found.text.encode()) <= outcome.LINE_LIMIT
 
 
 def test_a_cut_download_goes_on_where_it_stopped(bench, api):

@@ -199,7 +199,7 @@ def test_a_device_shows_the_version_it_runs_as_little_endian_attribute_2005(own_
     own_api.service.sim.register("hub-1", versionNumber=str(0x0102))
     devices = f"/v1/accounts/{own_api.service.account_id}/devices"
     device = own_api.call("GET", f"{devices}/hub-1?expansions=attributes").json()
-    assert [(a["id"], a["data"]) for a in device["attributes"]] == [(2005, "0201000000000000")]
+    assert [(a["id"], a["data"]) for a in device["attributes"]] == [(2005, "0201000000000000"), (65019, "00")]
     assert device["updating"] is False and "deviceState" not in device
     (listed,) = own_api.call("GET", f"{devices}?expansions=state,attributes").json()
     assert listed["deviceState"]["available"] is True

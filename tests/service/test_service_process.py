@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -81,6 +83,17 @@ def test_everything_survives_a_restart(tmp_path):
         assert requests.get(f"{service.url}/sim/key", timeout=30).content == key
         again.push(image, "hub-1")
         assert service.sim.update("hub-1")["size"] == len(b"still there")
+
+
+def test_a_data_folder_of_an_earlier_version_is_used(tmp_path: Path) -> None:
+    with RunningService(tmp_path) as service:
+        service.sim.register("hub-1", versionNumber="17")
+    with sqlite3.connect(service.data / "service.sqlite") as store:
+        store.execute("ALTER TABLE devices DROP COLUMN reason")
+        store.execute("ALTER TABLE devices DROP COLUMN reason_time")
+    with RunningService(tmp_path) as service:
+        assert service.sim.device("hub-1")["versionNumber"] == "17"
+        service.sim.report("hub-1", "done", reason="ota 17 ok")
 
 
 def test_what_was_acknowledged_survives_a_kill(tmp_path):

@@ -10,8 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import account, server, signing
+from . import account, profile, server, signing
 from .faults import Plan, PlanError
+from .fleet import Fleet
 from .service import Service
 from .store import Store
 
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
         owner, plan = account.load(options.conf), Plan.load(options.faults)
+        kind = profile.load(options.sim_profile)
     except (OSError, ValueError, PlanError) as error:
         return complain(str(error))
     with tempfile.TemporaryDirectory(prefix="ota-service-") as scratch:
@@ -37,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as error:
             return complain(f"port {options.port} cannot be used: {error.strerror}. Name another, or 0 for any.")
         try:
-            server.serve(Service(store, owner, key, plan, options.token_lifetime), listener)
+            fleet = Fleet(options.sim_devices, options.sim_seed, kind, owner.device_type_id, options.sim_speed)
+            server.serve(Service(store, owner, key, plan, options.token_lifetime, fleet=fleet), listener)
         finally:
             listener.close()
             store.close()
@@ -58,7 +61,27 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--token-lifetime", type=seconds, default=16_086.0, metavar="S", help="seconds (default: %(default)g)"
     )
+    fleet = parser.add_argument_group("a simulated fleet, see docs/local-service.md")
+    fleet.add_argument("--sim-devices", type=count, default=0, metavar="N", help="devices in it (default: %(default)s)")
+    fleet.add_argument(
+        "--sim-seed", type=int, default=0, metavar="S", help="the same fleet for the same seed (default: 0)"
+    )
+    fleet.add_argument("--sim-profile", metavar="FILE", help="shares, times and faults (YAML)")
+    fleet.add_argument(
+        "--sim-speed",
+        type=seconds,
+        default=1.0,
+        metavar="X",
+        help="how many times as fast its devices are (default: 1)",
+    )
     return parser.parse_args(arguments)
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of devices; expected 0 to 1000000")
+    return number
 
 
 def port(text: str) -> int:
@@ -71,7 +94,7 @@ def port(text: str) -> int:
 def seconds(text: str) -> float:
     number = float(text)
     if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a lifetime; expected seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text} does not fit; expected a number above 0")
     return number
 
 

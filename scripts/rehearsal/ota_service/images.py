@@ -77,12 +77,18 @@ async def push(call: Call) -> Response:
     image = call.store.image(call.number("firmwareImageId"))
     if image is None or image["deviceTypeId"] != call.path["deviceTypeId"]:
         raise Problem(404, f"this device type has no image {call.path['firmwareImageId']}")
-    device = call.store.device(body["value"])
+    device = call.service.device(body["value"])
     if device is None:
         raise Problem(404, "this account has no such device")
     if device["device_type"] != image["deviceTypeId"]:
         raise invalid("value", "must be a device of this device type", body["value"])
-    if not call.store.file(image["url"]):
+    file = call.store.file(image["url"])
+    if not file:
         raise Problem(400, "the image has no url in this repository", "noBinary")
-    call.store.add_push(device["id"], int(image["id"]))
+    fleet = call.service.fleet
+    member = fleet.get(device["id"]) if fleet else None
+    if fleet and member:
+        fleet.push(member, image["id"], int(image["versionNumber"]), file["size"])
+    else:
+        call.store.add_push(device["id"], int(image["id"]))
     return call.answer()

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from .store import Store
 
 if TYPE_CHECKING:
     from .faults import Plan
+    from .fleet import Fleet
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Service:
     key: Ed25519PrivateKey
     plan: Plan
     token_lifetime: float = 16_086.0  # the documentation's example
+    fleet: Fleet | None = None
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
 
     def check_token(self, request: Request) -> None:
@@ -55,4 +58,15 @@ class Service:
 
     def device_types(self) -> set[str]:
         """The device type of the configuration, and those of the registered devices."""
-        return {self.account.device_type_id} | {row["device_type"] for row in self.store.devices()}
+        own = {self.account.device_type_id} | {row["device_type"] for row in self.store.devices()}
+        return own | (self.fleet.device_types if self.fleet else set())
+
+    def devices(self) -> list[Mapping[str, Any]]:
+        """All devices of the account: the registered ones and the fleet."""
+        return [*map(dict, self.store.devices()), *(member.row() for member in self.fleet or ())]
+
+    def device(self, device: str) -> Mapping[str, Any] | None:
+        """One device of the account, or None."""
+        member = self.fleet.get(device) if self.fleet else None
+        row = self.store.device(device)
+        return member.row() if member else dict(row) if row else None

@@ -11,7 +11,8 @@
 | DELETE /sim/devices/{deviceId} | → 204 |
 | GET /sim/devices/{deviceId}/update | → 200 `push`, `type`, `versionNumber`, `size` (of the image), `sha256`, `headerSize`, `url` (of header + image); 204 when there is nothing newer |
 | GET /sim/devices/{deviceId}/images/{firmwareImageId} | → signed header and image, with Range, If-Range and ETag |
-| POST /sim/devices/{deviceId}/report | `state` downloading, installing, done, failed or rolledBack; `versionNumber`?, `offset`?, `total`?, `detail`? → 204 |
+| POST /sim/devices/{deviceId}/report | `state` downloading, installing, done, failed or rolledBack; `versionNumber`?, `offset`?, `total`?, `detail`?, `reason`? (the line of its reboot reason, attribute 65019) → 204 |
+| GET /sim/fleet | → of every device of the fleet: `deviceId`, `versionNumber`, `available`, `updating`, `fate` (what becomes of its last push), `line` (its reboot reason), `settled` (nothing more will happen by itself) and `pushes` with `image`, `versionNumber`, `time`, `whileUpdating`, `needless` |
 | GET /sim/stats | → `requests` (METHOD template → count since the start), `pushes` (device → count), `records`, `associations`, `faults` (rule → times played) |
 | GET /sim/pushes | → every push: `device`, `image`, `time`, `state`, `detail`, `offset`, `total` |
 | POST /sim/expireTokens | every access token is worthless from now on → 204 |
@@ -66,6 +67,7 @@ SCHEMAS["SimReport"] = {
         "offset": {"type": "integer", "minimum": 0, "maximum": BIGGEST},
         "total": {"type": "integer", "minimum": 0, "maximum": BIGGEST},
         "detail": {"type": "string", "maxLength": 2000},
+        "reason": {"type": "string", "maxLength": 100},
     },
 }
 
@@ -141,7 +143,9 @@ async def change_device(call: Call) -> Response:
 @route("DELETE", DEVICE, public=True, status=204)
 async def forget_device(call: Call) -> Response:
     """Take a device out of the account."""
-    call.store.drop_device(_wanted(call)["id"])
+    fleet = call.service.fleet
+    if not (fleet and fleet.drop(call.path["deviceId"])):
+        call.store.drop_device(_wanted(call)["id"])
     return call.answer()
 
 
@@ -191,7 +195,7 @@ async def report(call: Call) -> Response:
     body, device = await call.json(), _wanted(call)
     state, number = body["state"], body.get("versionNumber")
     under_way = state in ("downloading", "installing")
-    call.store.report(device["id"], under_way, int(number) if number is not None else None)
+    call.store.report(device["id"], under_way, int(number) if number is not None else None, body.get("reason"))
     if under_way:
         call.store.progress(device["id"], body.get("offset", 0), body.get("total", 0))
     elif state == "done":
@@ -211,6 +215,7 @@ async def stats(call: Call) -> Response:
     pushes: dict[str, int] = {}
     for push in call.store.pushes():
         pushes[push["device"]] = pushes.get(push["device"], 0) + 1
+    pushes |= {member.id: len(member.pushes) for member in call.service.fleet or () if member.pushes}
     return json_response(
         {
             "requests": dict(call.service.counts),
@@ -219,6 +224,26 @@ async def stats(call: Call) -> Response:
             "associations": len(call.store.images()),
             "faults": call.service.plan.played(),
         }
+    )
+
+
+@route("GET", "/sim/fleet", public=True)
+async def fleet(call: Call) -> Response:
+    """The truth about the simulated fleet."""
+    return json_response(
+        [
+            {
+                "deviceId": member.id,
+                "versionNumber": str(member.number),
+                "available": member.available,
+                "updating": member.updating,
+                "fate": member.fate,
+                "line": member.line,
+                "settled": not member.events,
+                "pushes": member.pushes,
+            }
+            for member in call.service.fleet or ()
+        ]
     )
 
 

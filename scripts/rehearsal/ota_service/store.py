@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL, s
 CREATE TABLE IF NOT EXISTS devices (
     id TEXT PRIMARY KEY, device_type TEXT NOT NULL, friendly_name TEXT NOT NULL, number INTEGER NOT NULL DEFAULT 0,
     updating INTEGER NOT NULL DEFAULT 0, reported INTEGER NOT NULL DEFAULT 0, available INTEGER NOT NULL DEFAULT 1,
-    behaviour TEXT NOT NULL DEFAULT 'normal');
+    behaviour TEXT NOT NULL DEFAULT 'normal', reason TEXT NOT NULL DEFAULT '', reason_time INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS pushes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, image INTEGER NOT NULL, time INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'pending', detail TEXT NOT NULL DEFAULT '', offset INTEGER NOT NULL DEFAULT 0,
@@ -72,6 +72,7 @@ class Store:
         self.db.row_factory = sqlite3.Row
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.executescript(SCHEMA)
+        self._add_columns()
         for table, first in (("records", FIRST_RECORD), ("images", FIRST_IMAGE)):
             self.db.execute(
                 "INSERT INTO sqlite_sequence (name, seq) SELECT ?, ? WHERE NOT EXISTS "
@@ -81,6 +82,13 @@ class Store:
         for number, name in KNOWN_TYPES.items():
             if not self.type(number):
                 self.add_type(number, name, None)
+
+    def _add_columns(self) -> None:
+        """Bring a data folder of an earlier version up to date."""
+        known = {row["name"] for row in self.db.execute("PRAGMA table_info (devices)")}
+        for name, kind in (("reason", "TEXT NOT NULL DEFAULT ''"), ("reason_time", "INTEGER NOT NULL DEFAULT 0")):
+            if name not in known:
+                self.db.execute(f"ALTER TABLE devices ADD COLUMN {name} {kind}")
 
     def close(self) -> None:
         self.db.close()
@@ -255,9 +263,11 @@ class Store:
     def drop_device(self, device: str) -> None:
         self.db.execute("DELETE FROM devices WHERE id = ?", (device,))
 
-    def report(self, device: str, updating: bool, number: int | None) -> None:
+    def report(self, device: str, updating: bool, number: int | None, reason: str | None = None) -> None:
         query = "UPDATE devices SET updating = ?, number = coalesce(?, number), reported = ? WHERE id = ?"
         self.db.execute(query, (int(updating), number, now(), device))
+        if reason is not None:
+            self.db.execute("UPDATE devices SET reason = ?, reason_time = ? WHERE id = ?", (reason, now(), device))
 
     def progress(self, device: str, offset: int, total: int) -> None:
         query = "UPDATE pushes SET offset = ?, total = ? WHERE device = ? AND state = 'pending'"
