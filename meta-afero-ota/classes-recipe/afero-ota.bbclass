@@ -17,28 +17,28 @@
 # The secrets (username, userpw, auth-string) stand in the file or in the environment, never in a variable.
 
 AFERO_OTA_CONF ?= ""
-AFERO_OTA_CONF[doc] = "Path of the partner-ota-conf file (JSON or YAML), from TOPDIR when relative. Set: the record comes from the cloud."
+AFERO_OTA_CONF[doc] = "Path of the configuration file; a relative path starts at TOPDIR. When it is set, the record comes from the cloud."
 
 AFERO_OTA_RECORD ?= ""
-AFERO_OTA_RECORD[doc] = "Where the OTA record comes from: cloud, offline, or the path of a record file. Default: cloud when AFERO_OTA_CONF is set, else offline."
+AFERO_OTA_RECORD[doc] = "Where the OTA record comes from: cloud, offline, or the path of a record file. Default: cloud if AFERO_OTA_CONF is set, else offline."
 
 AFERO_OTA_NAME ?= ""
-AFERO_OTA_NAME[doc] = "Name of the OTA record, at most 35 characters. Default: name in the file; offline, the image's name."
+AFERO_OTA_NAME[doc] = "Name of the record, at most 35 characters. Default: name in the file; offline: the image's name."
 
 AFERO_OTA_DESCRIPTION ?= ""
-AFERO_OTA_DESCRIPTION[doc] = "Description of the OTA record, at most 500 characters. Default: description in the file."
+AFERO_OTA_DESCRIPTION[doc] = "Description of the record, at most 500 characters. Default: description in the file."
 
 AFERO_OTA_VERSION ?= ""
-AFERO_OTA_VERSION[doc] = "Version without the build number, such as 1.0. Default: version in the file; offline, DISTRO_VERSION."
+AFERO_OTA_VERSION[doc] = "Version without the build number, such as 1.0. Default: version in the file; offline: DISTRO_VERSION."
 
 AFERO_OTA_BUILD_NUMBER ?= ""
-AFERO_OTA_BUILD_NUMBER[doc] = "Build number, digits; the record's version is VERSION.BUILD_NUMBER. Default: buildNumber in the file; offline, 0."
+AFERO_OTA_BUILD_NUMBER[doc] = "Build number, digits only. The record's version is VERSION.BUILD_NUMBER. Default: buildNumber in the file; offline: 0."
 
 AFERO_OTA_DEBUG_BUILD ?= ""
 AFERO_OTA_DEBUG_BUILD[doc] = "1 for a debug build: the record's version ends in d. Default: debugBuild in the file, else 0."
 
 AFERO_OTA_TAGS ?= ""
-AFERO_OTA_TAGS[doc] = "Tags of the OTA record, separated by spaces, at most 35 characters each. Default: tags in the file."
+AFERO_OTA_TAGS[doc] = "Tags of the record, separated by spaces, at most 35 characters each. Default: tags in the file."
 
 AFERO_OTA_PARTNER_ID ?= ""
 AFERO_OTA_PARTNER_ID[doc] = "The partner that owns the record. Default: partnerId in the file."
@@ -47,16 +47,16 @@ AFERO_OTA_DEVICE_TYPE_ID ?= ""
 AFERO_OTA_DEVICE_TYPE_ID[doc] = "The device type that the image is offered to. Default: deviceTypeId in the file."
 
 AFERO_OTA_SERVICE_URL ?= ""
-AFERO_OTA_SERVICE_URL[doc] = "Base URL of the OTA service, https (http to a loopback address). Default: serviceUrl in the file, else https://api.afero.io."
+AFERO_OTA_SERVICE_URL[doc] = "Base URL of the OTA service: https, or http to a loopback address. Default: serviceUrl in the file, else https://api.afero.io."
 
 AFERO_OTA_IMAGE_FSTYPE ?= "tar.gz"
-AFERO_OTA_IMAGE_FSTYPE[doc] = "The image type that becomes the payload: tar.gz, tar.xz, tar.zst, ext4.gz, squashfs, wic.gz, …"
+AFERO_OTA_IMAGE_FSTYPE[doc] = "The image type that becomes the payload: tar.xz, tar.zst, ext4.gz, squashfs, wic.gz, …"
 
 AFERO_OTA_IMAGE_FILE ?= ""
 AFERO_OTA_IMAGE_FILE[doc] = "File name of the payload. Default: slot A of imageFiles in the file, else hub_update.bin."
 
 AFERO_OTA_DEVICES ?= ""
-AFERO_OTA_DEVICES[doc] = "Devices that do_deploy_ota pushes to: ids separated by spaces, or @file."
+AFERO_OTA_DEVICES[doc] = "Devices that deploy_ota pushes to: ids separated by spaces, or @file."
 
 # What follows is the class's own: no need to set it.
 AFERO_OTA_REQUEST[doc] = "Set by the class: the record that is wanted, as JSON."
