@@ -27,9 +27,7 @@ def main() -> int:
     try:
         url = os.environ.get("AFERO_OTA_SERVICE_URL")
         settings = config.load(options.conf, {"service_url": url}, os.environ, config.PUBLISH_NEEDS)
-        cloud = service.OtaService(
-            settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id
-        )
+        cloud = service.connect(settings)
         cloud.login()
         print("Got access_token")
         if options.list:

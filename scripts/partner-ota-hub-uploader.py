@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import bootstrap
 
 bootstrap.prepare("core")
-from afero_ota import config, errors, journal, payload, publish, record, service  # noqa: E402
+from afero_ota import config, errors, files, journal, payload, publish, record, service  # noqa: E402
 
 # exit statuses of Afero's tool, as a shell sees them
 LOGIN_FAILED, USAGE, NO_RECORD, NO_DEVICE_TYPE = 247, 246, 245, 243
@@ -62,9 +62,7 @@ def main() -> int:
             os.environ,
             (*config.RECORD_NEEDS, *config.PUBLISH_NEEDS),
         )
-        cloud = service.OtaService(
-            settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id
-        )
+        cloud = service.connect(settings)
         cloud.login()
         print("Got access_token")
         run(options, settings, cloud, log)
@@ -78,18 +76,17 @@ def main() -> int:
 
 
 def run(options: argparse.Namespace, settings: config.Config, cloud: service.OtaService, log: journal.Journal) -> None:
-    version = record.full_version(settings.version, settings.build_number, settings.debug_build)
+    wanted = record.wanted(settings)
     file = os.path.join("" if options.s else bitbake_tmpdir(), record.CLASSIC_FILE_NAME)
     print("Check for existence -> \n")
     if options.createOTARecord:
-        create(settings, cloud, version, file, log)
+        create(cloud, wanted, file, log)
     else:
-        upload(settings, cloud, version, file, log)
+        upload(settings, cloud, wanted["version"], file, log)
 
 
-def create(settings: config.Config, cloud: service.OtaService, version: str, file: str, log: journal.Journal) -> None:
+def create(cloud: service.OtaService, wanted: dict[str, Any], file: str, log: journal.Journal) -> None:
     print("Start to create record .....")
-    wanted = record.request(settings.name, version, settings.description, list(settings.tags))
     found, created = publish.ensure_record(cloud, wanted, log, print)
     print(
         "OTA record is created"
@@ -99,7 +96,7 @@ def create(settings: config.Config, cloud: service.OtaService, version: str, fil
     text = record.dumps(record.as_created(found))
     # device software and the documentation spell the name differently: keep both
     for path in (file, os.path.join(os.path.dirname(file), record.FILE_NAME)):
-        record.write_text(path, text)
+        files.write_text(path, text)
     print(f"OTA Record output to: {file}")
 
 
@@ -140,7 +137,7 @@ def bitbake_tmpdir() -> str:
 
 def status_of(error: errors.OtaError, log: journal.Journal) -> int:
     if isinstance(error, errors.ConfigError):
-        return NO_DEVICE_TYPE if [fault.field for fault in error.faults] == ["device_type_id"] else USAGE
+        return NO_DEVICE_TYPE if [fault.field for fault in error.faults] == ["deviceTypeId"] else USAGE
     if isinstance(error, errors.AuthError):
         return LOGIN_FAILED
     last = log.entries[-1] if log.entries else {}

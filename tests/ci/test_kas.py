@@ -16,7 +16,7 @@ import kconfiglib
 import pytest
 import yaml
 
-from afero_ota import config
+from afero_ota import credentials
 
 PROJECT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.name for path in (PROJECT / "kas").glob("*.yml") if not path.name.endswith(".lock.yml"))
@@ -43,7 +43,7 @@ def test_every_repository_that_a_file_brings_is_locked_to_a_commit_beside_it(nam
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_makes_a_secret_a_variable(name):
     """kas hands every name under env: to BitBake as a variable."""
-    assert not set(read(name).get("env") or {}) & set(config.SECRETS.values())
+    assert not set(read(name).get("env") or {}) & set(credentials.SECRETS.values())
 
 
 def test_every_file_names_the_same_format_and_the_base_names_the_distribution():

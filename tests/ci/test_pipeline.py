@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from afero_ota import config
+from afero_ota import credentials
 from rehearsal import build as builds
 from rehearsal.folders import cache_folder, reference_folder
 
@@ -131,7 +131,7 @@ def test_what_changes_the_cloud_is_never_interrupted_and_runs_alone(expanded):
 def test_no_secret_has_a_place_in_it(expanded):
     """The account is a variable of GitLab, of type file; merge requests do not even ask for one."""
     text = (PROJECT / ".gitlab-ci.yml").read_text()
-    assert not any(name in text for name in config.SECRETS.values())
+    assert not any(name in text for name in credentials.SECRETS.values())
     declared = {name for job in expanded.values() for name in job.get("variables", {})}
     assert "AFERO_OTA_CONF" not in declared | set(PIPELINE["variables"])
     for job in expanded.values():

@@ -18,7 +18,8 @@ import pytest
 import requests
 
 from afero_ota import config, errors, journal, payload, publish, record, rollout
-from afero_ota.service import OtaService, Patience
+from afero_ota.service import connect
+from afero_ota.transport import Patience
 from rehearsal.service import RunningService, wait_until
 
 CLI = Path(__file__).resolve().parents[2] / "scripts" / "afero-ota"
@@ -128,9 +129,7 @@ class Attempt:
     def run(self):
         """The whole flow with a fresh client, as a rerun of the command line is."""
         settings = config.load(str(self.service.conf), {}, {}, config.PUBLISH_NEEDS)
-        cloud = OtaService(
-            settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id, IMPATIENT
-        )
+        cloud = connect(settings, IMPATIENT)
         with journal.Journal(self.journal) as log:
             wanted = record.request("Gateway", self.version, "described", [])
             made, _ = publish.ensure_record(cloud, wanted, log, print)
@@ -279,7 +278,7 @@ def test_an_upload_that_is_killed_at_any_point_is_finished_by_the_next_run(servi
 
 def test_names_with_reserved_characters_reach_the_service_as_they_are(service):
     settings = config.load(str(service.conf), {}, {}, config.PUBLISH_NEEDS)
-    cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
+    cloud = connect(settings)
     name, version = "a/b?c#d%e é", "..;1"
     made, created = publish.ensure_record(cloud, record.request(name, version, "", []), journal.Journal(), print)
     assert created and made.matches(name, version)
@@ -289,7 +288,7 @@ def test_names_with_reserved_characters_reach_the_service_as_they_are(service):
 
 def test_a_record_is_found_on_any_page(service):
     settings = config.load(str(service.conf), {}, {}, config.PUBLISH_NEEDS)
-    cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
+    cloud = connect(settings)
     for number in range(60):
         cloud.create_record(record.request("Many", f"1.{number}", "", []))
     assert all(cloud.find_record("Many", f"1.{number}") for number in (0, 30, 59))
@@ -298,7 +297,7 @@ def test_a_record_is_found_on_any_page(service):
 def test_a_token_that_ends_soon_is_renewed_on_the_way(tmp_path):
     with RunningService(arguments=("--token-lifetime", "1")) as short:
         settings = config.load(str(short.conf), {}, {}, config.PUBLISH_NEEDS)
-        cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
+        cloud = connect(settings)
         end = time.monotonic() + 3
         while time.monotonic() < end:
             list(cloud.records())
@@ -315,9 +314,9 @@ UPLOADER = """
 import subprocess, sys, time
 import requests
 from afero_ota import config
-from afero_ota.service import OtaService
+from afero_ota.service import connect
 settings, path = config.load(sys.argv[1], {}, {}, config.PUBLISH_NEEDS), sys.argv[2]
-cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
+cloud = connect(settings)
 url = f"{settings.service_url}/v1/ota/partners/{settings.partner_id}/binaries"
 token, kind = f"Authorization: Bearer {sys.argv[3]}", "Content-Type: application/octet-stream"
 headers = dict(line.split(": ") for line in (token, kind))

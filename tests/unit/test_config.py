@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from afero_ota import config, errors
+from afero_ota import config, credentials, errors
 
 AUTH = base64.b64encode(b"client:secret").decode()
 GOOD = {
@@ -105,9 +105,9 @@ def test_everything_missing_is_reported_at_once_by_name():
     for name in (
         "name",
         "version",
-        "build_number",
-        "partner_id",
-        "device_type_id",
+        "buildNumber",
+        "partnerId",
+        "deviceTypeId",
         "username",
         "userpw",
         "auth-string",
@@ -178,8 +178,8 @@ def test_an_unknown_key_is_warned_about_with_the_closest_known_one(write):
 
 KEYS = (
     [key for key, _, _ in config.FIELDS.values()]
-    + list(config.SECRETS)
-    + [f"{name}-command" for name in config.SECRETS]
+    + list(credentials.SECRETS)
+    + [f"{name}-command" for name in credentials.SECRETS]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=60),

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from afero_ota import errors, payload
+from afero_ota import errors, manifest, payload
 
 CONTENT = os.urandom(3 << 20) + b"end"
 
@@ -76,7 +76,7 @@ def test_a_missing_or_empty_archive_is_refused_and_nothing_is_written(tmp_path, 
 
 def test_a_manifest_tells_what_the_payload_is(archive, tmp_path):
     made = payload.package(archive, str(tmp_path / "hub_update.bin"))
-    path = payload.write_manifest(made, {"image": "core-image-minimal"})
+    path = manifest.write(made, {"image": "core-image-minimal"})
     document = json.loads((tmp_path / "hub_update.bin.manifest.json").read_text())
     assert path == str(tmp_path / "hub_update.bin.manifest.json")
     assert document == {
@@ -90,12 +90,12 @@ def test_a_manifest_tells_what_the_payload_is(archive, tmp_path):
 
 def test_a_payload_that_was_changed_after_packaging_does_not_pass_verification(archive, tmp_path):
     made = payload.package(archive, str(tmp_path / "hub_update.bin"))
-    payload.write_manifest(made, {})
+    manifest.write(made, {})
     (tmp_path / "hub_update.bin").unlink()
     (tmp_path / "hub_update.bin").write_bytes(CONTENT + b"!")
     with pytest.raises(errors.ConfigError, match="package the image again"):
-        payload.verify(payload.measure(made.path), payload.read_manifest(made.path))
+        manifest.verify(payload.measure(made.path), manifest.read(made.path))
 
 
 def test_a_build_time_is_the_source_date_epoch_in_utc():
-    assert payload.build_time("1302044400") == "2011-04-05T23:00:00Z"
+    assert manifest.build_time("1302044400") == "2011-04-05T23:00:00Z"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from afero_ota import errors, record
+from afero_ota import errors, files, record
 
 CREATED = {
     "createdTimestamp": 1500000000000,
@@ -34,7 +34,7 @@ def test_equal_records_give_equal_bytes_whatever_the_order_of_their_fields():
 
 def test_a_written_record_reads_back_equal_with_sorted_keys_and_four_spaces(tmp_path):
     path = str(tmp_path / "full-ota-record.json")
-    record.write_text(path, record.dumps(record.OtaRecord(CREATED)))
+    files.write_text(path, record.dumps(record.OtaRecord(CREATED)))
     assert dict(record.read(path).fields) == CREATED
     assert (tmp_path / "full-ota-record.json").read_text() == json.dumps(CREATED, sort_keys=True, indent=4) + "\n"
 
@@ -94,6 +94,6 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "record"
     path.write_text("old")
     with pytest.raises(UnicodeEncodeError):
-        record.write_text(str(path), "half \ud800")
+        files.write_text(str(path), "half \ud800")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["record"]

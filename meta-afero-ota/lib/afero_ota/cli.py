@@ -18,7 +18,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
-from . import __version__, config, errors, journal, payload, publish, record, report, rollout, service
+from . import (
+    __version__,
+    checks,
+    config,
+    errors,
+    files,
+    journal,
+    manifest,
+    payload,
+    publish,
+    record,
+    report,
+    rollout,
+    service,
+    transport,
+)
 
 CONF_FILES = ("partner-ota-conf.json", "partner-ota-conf.yml", "partner-ota-conf.yaml")
 JOURNAL_FILE = "afero-ota.jsonl"
@@ -86,14 +101,14 @@ def _parser() -> argparse.ArgumentParser:
         "--stall-timeout",
         metavar="SECONDS",
         type=_positive,
-        default=service.Patience.stall,
+        default=transport.Patience.stall,
         help="give up a request when nothing moves for so long (default: %(default)g)",
     )
     group.add_argument(
         "--attempts",
         metavar="N",
         type=int,
-        default=service.Patience.attempts,
+        default=transport.Patience.attempts,
         help="how often to try a request (default: %(default)s)",
     )
     build = argparse.ArgumentParser(add_help=False)
@@ -219,9 +234,9 @@ def _init(options: argparse.Namespace) -> None:
         getpass.getpass("password (empty: take it from AFERO_OTA_USERPW): ") if sys.stdin.isatty() else _ask("password")
     )
     answers["auth-string"] = _ask("auth-string (base64 of `client id:client secret`)")
-    answers["imageFiles"] = {"A": config.IMAGE_FILE}
+    answers["imageFiles"] = {"A": checks.IMAGE_FILE}
     answers = {key: value for key, value in answers.items() if value}
-    record.write_text(path, json.dumps(answers, indent=4, ensure_ascii=False) + "\n", mode=0o600)
+    files.write_text(path, json.dumps(answers, indent=4, ensure_ascii=False) + "\n", mode=0o600)
     try:
         config.load(path, {}, {})
     except errors.ConfigError as error:
@@ -296,16 +311,11 @@ def _check_clock(skew: float) -> str:
 
 def _record(options: argparse.Namespace) -> None:
     settings = _settings(options, (*config.RECORD_NEEDS, "partner_id", *config.LOGIN_NEEDS))
-    wanted = record.request(
-        settings.name,
-        record.full_version(settings.version, settings.build_number, settings.debug_build),
-        settings.description,
-        list(settings.tags),
-    )
+    wanted = record.wanted(settings)
     with journal.Journal(options.journal) as log:
         found, created = publish.ensure_record(_service(options, settings), wanted, log, _say(options))
     found = record.as_created(found)
-    record.write_text(options.output, record.dumps(found))
+    files.write_text(options.output, record.dumps(found))
     verb = "created" if created else "found"
     text = f"record {verb}: {found.name} {found.version}, versionNumber {found.version_number}, id {found.id}; written to {options.output}"
     _result(options, {"created": created, "file": options.output, "record": dict(found.fields)}, text)
@@ -321,9 +331,9 @@ def _package(options: argparse.Namespace) -> None:
         facts.update(version=inside.version, record=dict(inside.fields))
     with _progress(options, "packaging") as progress:
         made = payload.package(options.archive, target, progress)
-    manifest = payload.write_manifest(made, facts)
-    text = f"payload: {made.path}, {made.size} bytes, SHA-256 {made.sha256}; manifest: {manifest}"
-    _result(options, {"payload": made.path, "size": made.size, "sha256": made.sha256, "manifest": manifest}, text)
+    written = manifest.write(made, facts)
+    text = f"payload: {made.path}, {made.size} bytes, SHA-256 {made.sha256}; manifest: {written}"
+    _result(options, {"payload": made.path, "size": made.size, "sha256": made.sha256, "manifest": written}, text)
 
 
 def _upload(options: argparse.Namespace) -> None:
@@ -332,8 +342,8 @@ def _upload(options: argparse.Namespace) -> None:
     cloud = _service(options, settings)
     with _progress(options, "hashing") as progress:
         made = payload.measure(path, progress)
-    if os.path.exists(payload.manifest_path(path)):
-        payload.verify(made, payload.read_manifest(path))
+    if os.path.exists(manifest.path_of(path)):
+        manifest.verify(made, manifest.read(path))
     wanted = _record_to_upload(options, settings, cloud, path)
     with journal.Journal(options.journal) as log, _progress(options, "uploading") as progress:
         done = publish.publish(cloud, wanted, made, log, _say(options), progress)
@@ -360,18 +370,18 @@ def _record_to_upload(
     if options.record:
         return record.read(options.record)
     if options.build_number:
-        version = record.full_version(settings.version, settings.build_number, settings.debug_build)
-        found = cloud.find_record(settings.name, version)
+        wanted = record.wanted(settings)
+        found = cloud.find_record(wanted["name"], wanted["version"])
         if found is None:
             # creating it now would send an image that does not hold its own record
             raise errors.RefusedError(
-                f"{settings.name} {version} has no record; make it with `afero-ota record -n {options.build_number}` and put it into the image"
+                f"{wanted['name']} {wanted['version']} has no record; make it with `afero-ota record -n {options.build_number}` and put it into the image"
             )
         return found
-    if os.path.exists(payload.manifest_path(path)):
-        fields = payload.read_manifest(path).get("record")
+    if os.path.exists(manifest.path_of(path)):
+        fields = manifest.read(path).get("record")
         if isinstance(fields, dict):
-            return record.loads(json.dumps(fields), payload.manifest_path(path))
+            return record.loads(json.dumps(fields), manifest.path_of(path))
     if os.path.exists(record.find_file(record.FILE_NAME)):
         return record.read(record.FILE_NAME)
     raise errors.ConfigError("which record belongs to this payload? Give -n BUILD, or --record FILE")
@@ -458,17 +468,17 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    manifest = payload.read_manifest(options.payload or _settings(options, ()).image_file)
-    before = payload.read_manifest(options.since) if options.since else None
-    data = {**manifest, "changes": report.compare(before, manifest)} if before else manifest
-    _result(options, data, report.markdown(manifest, before).rstrip("\n"))
+    document = manifest.read(options.payload or _settings(options, ()).image_file)
+    before = manifest.read(options.since) if options.since else None
+    data = {**document, "changes": report.compare(before, document)} if before else document
+    _result(options, data, report.markdown(document, before).rstrip("\n"))
 
 
 def _completion(options: argparse.Namespace) -> None:
     try:
         import shtab
     except ImportError:
-        raise errors.ConfigError(config.missing_module("shtab", "python3-shtab", "shtab")) from None
+        raise errors.ConfigError(errors.missing_module("shtab", "python3-shtab", "shtab")) from None
     print(shtab.complete(options.parser, options.shell))
 
 
@@ -486,15 +496,9 @@ def _settings(options: argparse.Namespace, needs: Sequence[str]) -> config.Confi
         "build_number": getattr(options, "build_number", None),
         "debug_build": getattr(options, "debug_build", None),
     }
-    path = _conf_path(options)
-    try:
-        settings = config.load(path, given, os.environ, needs)
-    except errors.ConfigError as error:
-        if path or not error.faults:
-            raise
-        remedy = "name one with --conf or AFERO_OTA_CONF, or make one: scripts/afero-ota init"
-        nothing = errors.Fault("configuration file", f"none named, and no {CONF_FILES[0]} in this folder", remedy)
-        raise errors.ConfigError([nothing, *error.faults]) from None
+    remedy = "name one with --conf or AFERO_OTA_CONF, or make one: scripts/afero-ota init"
+    no_file = errors.Fault("configuration file", f"none named, and no {CONF_FILES[0]} in this folder", remedy)
+    settings = config.load(_conf_path(options), given, os.environ, needs, no_file=no_file)
     if not options.quiet:
         for warning in settings.warnings:
             print(f"warning: {warning}", file=sys.stderr)
@@ -502,15 +506,13 @@ def _settings(options: argparse.Namespace, needs: Sequence[str]) -> config.Confi
 
 
 def _service(options: argparse.Namespace, settings: config.Config) -> service.OtaService:
-    patience = service.Patience(
-        connect=min(service.Patience.connect, options.stall_timeout),
+    patience = transport.Patience(
+        connect=min(transport.Patience.connect, options.stall_timeout),
         stall=options.stall_timeout,
         attempts=max(1, options.attempts),
     )
     log = (lambda text: print(text, file=sys.stderr)) if options.verbose else None
-    return service.OtaService(
-        settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id, patience, log
-    )
+    return service.connect(settings, patience, log)
 
 
 def _say(options: argparse.Namespace) -> Callable[[str], None]:

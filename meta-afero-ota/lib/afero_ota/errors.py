@@ -40,19 +40,24 @@ class Fault:
         return f"{self.field}: {self.problem}\n    {self.remedy}"
 
 
+class Missing(Fault):
+    """The fault of a field that is needed and not set."""
+
+
 class ConfigError(OtaError):
     """The configuration, the command line or an input file is wrong; carries every fault at once."""
 
     exit_status = 2
 
-    def __init__(self, faults: Sequence[Fault] | str):
+    def __init__(self, faults: Sequence[Fault] | str, warnings: Sequence[str] = ()):
         self.faults: tuple[Fault, ...] = () if isinstance(faults, str) else tuple(faults)
+        self.warnings = tuple(warnings)  # what may be the cause, such as a misspelt key
         if isinstance(faults, str):
-            message = faults
+            lines = [faults]
         else:
             count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
-            message = f"{count} in the OTA configuration:\n" + "\n".join(f"  - {fault}" for fault in faults)
-        super().__init__(message)
+            lines = [f"{count} in the OTA configuration:", *(f"  - {fault}" for fault in faults)]
+        super().__init__("\n".join([*lines, *(f"warning: {warning}" for warning in warnings)]))
 
 
 class AuthError(OtaError):
@@ -93,3 +98,14 @@ class UnknownOutcomeError(OtaError):
     """A request that is not safe to repeat was sent and no usable answer came back."""
 
     exit_status = 8
+
+
+def missing_module(module: str, debian: str, pypi: str) -> str:
+    """The message for a Python package that is not installed: which interpreter lacks it, and the commands that install it."""
+    import sys
+
+    python = sys.executable or "python3"
+    return (
+        f"the Python that runs this ({python}) has no {module}; "
+        f"install it: apt-get install {debian}  or  {python} -m pip install {pypi}"
+    )

@@ -1,29 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""From the image archive to the file that is uploaded (`hub_update.bin`) and its manifest."""
+"""From the image archive to the file that is uploaded (`hub_update.bin`)."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import ConfigError, Fault, OtaError
-from .record import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any, BinaryIO, Callable
+    from typing import BinaryIO, Callable
 
     Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
 
-MANIFEST_SUFFIX = ".manifest.json"
-MANIFEST_FORMAT = 1
 _BLOCK = 1 << 20
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
 
@@ -76,67 +70,6 @@ def measure(path: str, progress: Progress | None = None) -> Payload:
         return Payload(path, *_hash(path, None, progress))
     except OSError as error:
         raise ConfigError([Fault(path, f"cannot be read: {error.strerror}", "check its permissions")]) from None
-
-
-def manifest(payload: Payload, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest: format, file, sha256, size, and the caller's facts (image, machine, distro, record, layers, …)."""
-    return {
-        "format": MANIFEST_FORMAT,
-        "file": os.path.basename(payload.path),
-        "sha256": payload.sha256,
-        "size": payload.size,
-        **facts,
-    }
-
-
-def build_time(epoch: str) -> str:
-    """SOURCE_DATE_EPOCH (seconds since 1970, text) as an ISO 8601 time in UTC; "" when it is not a number."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))) if epoch.isdigit() else ""
-
-
-def manifest_path(payload_path: str) -> str:
-    """Where the manifest of a payload lies: beside it, same name with `.manifest.json`."""
-    return payload_path + MANIFEST_SUFFIX
-
-
-def write_manifest(payload: Payload, facts: Mapping[str, Any]) -> str:
-    """Write the manifest beside the payload, sorted, and return its path."""
-    path = manifest_path(payload.path)
-    write_text(path, json.dumps(manifest(payload, facts), sort_keys=True, indent=4, ensure_ascii=False) + "\n")
-    return path
-
-
-def packages(path: str) -> dict[str, str]:
-    """Names and versions in BitBake's manifest of an image (lines of `name architecture version`); {} without the file."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            fields = [line.split() for line in stream]
-    except FileNotFoundError:
-        return {}
-    return {words[0]: words[2] for words in fields if len(words) == 3}
-
-
-def read_manifest(path: str) -> dict[str, Any]:
-    """The manifest at `path`, or of the payload there. Raises ConfigError when it is missing or not one."""
-    path = path if path.endswith(MANIFEST_SUFFIX) else manifest_path(path)
-    remedy = "package the image again"
-    try:
-        with open(path, encoding="utf-8") as stream:
-            document = json.load(stream)
-    except OSError as error:
-        raise ConfigError([Fault(path, f"the manifest cannot be read: {error.strerror}", remedy)]) from None
-    except ValueError as error:
-        raise ConfigError([Fault(path, f"is not JSON ({error})", remedy)]) from None
-    if not isinstance(document, dict) or not isinstance(document.get("sha256"), str):
-        raise ConfigError([Fault(path, "is not a manifest", remedy)])
-    return document
-
-
-def verify(payload: Payload, document: Mapping[str, Any]) -> None:
-    """Compare a payload with its manifest. Raises ConfigError when it is not the file that was packaged."""
-    if document.get("sha256") != payload.sha256:
-        problem = f"has SHA-256 {payload.sha256}, its manifest says {document.get('sha256')}"
-        raise ConfigError([Fault(payload.path, problem, "it was changed after packaging: package the image again")])
 
 
 def _size_of(path: str, shown: str) -> int:

@@ -43,7 +43,7 @@ class Publication:
 def ensure_record(service: OtaService, wanted: Mapping[str, Any], journal: Journal, log: Log) -> tuple[OtaRecord, bool]:
     """Find the record of (type 5, name, version), or create it. Returns it and whether it was created by this call.
 
-    wanted: the body of record.request(). Recovers a record whose 201 never arrived; creates no second one.
+    wanted: the body from record.wanted(). Recovers a record whose 201 never arrived; creates no second one.
     """
     name, version = wanted["name"], wanted["version"]
     for _ in range(_CREATE_ATTEMPTS):

@@ -6,15 +6,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import ConfigError, Fault
+from .files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+    from .config import Config
 
 HUB_IMAGE = 5  # firmware type of a whole Linux image; docs/API-OTAEndpoints.md
 FILE_NAME = "full-ota-record.json"
@@ -86,10 +88,16 @@ def request(name: str, version: str, description: str, tags: list[str]) -> dict[
     return body
 
 
-def offline(wanted: Mapping[str, Any]) -> OtaRecord:
+def wanted(settings: Config) -> dict[str, Any]:
+    """The body that asks the cloud for the record of a configuration's build."""
+    version = full_version(settings.version, settings.build_number, settings.debug_build)
+    return request(settings.name, version, settings.description, list(settings.tags))
+
+
+def offline(body: Mapping[str, Any]) -> OtaRecord:
     """A record for a build without an account: no id, versionNumber "0", never accepted for upload."""
     return OtaRecord(
-        {**wanted, "id": "", "versionNumber": "0", "partnerId": "", "createdTimestamp": 0, "updatedTimestamp": 0}
+        {**body, "id": "", "versionNumber": "0", "partnerId": "", "createdTimestamp": 0, "updatedTimestamp": 0}
     )
 
 
@@ -164,23 +172,6 @@ def read(path: str) -> OtaRecord:
             [Fault(path, "is not UTF-8 text", "make it again: scripts/afero-ota record -n BUILD")]
         ) from None
     return loads(text, path)
-
-
-def write_text(path: str, text: str, mode: int = 0o644) -> None:
-    """Write a file whole or not at all: a new file beside it, flushed to the disk, then renamed over it."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def install(record: OtaRecord, root: str) -> None:

@@ -9,18 +9,21 @@ the image are called by their full name, so that a change of that code reruns th
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from typing import TYPE_CHECKING
 
 import bb
 
+import afero_ota.files
+import afero_ota.manifest
 import afero_ota.payload
 import afero_ota.record
 import afero_ota.report
 import afero_ota.slot
 
-from . import config, errors, journal, publish, rollout, service
+from . import checks, config, credentials, errors, journal, publish, rollout, service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,14 +56,17 @@ def configure(d: Any) -> None:
         if not path:
             faults.append(_no_file())
         faults += _missing_modules()
+    warnings: tuple[str, ...] = ()
     try:
         settings = _load(d, needs)
+        warnings = settings.warnings
         wanted = _wanted(d, settings, mode)
     except errors.ConfigError as error:
+        warnings = warnings or error.warnings
         faults += error.faults or [errors.Fault(PREFIX + "CONF", str(error), "then run the same command again")]
     if faults:
-        raise bb.parse.SkipRecipe(str(errors.ConfigError(faults)))
-    for warning in settings.warnings:
+        raise bb.parse.SkipRecipe(str(errors.ConfigError(faults, warnings)))
+    for warning in warnings:
         bb.warn(warning)
     d.setVar("AFERO_OTA_REQUEST", json.dumps(wanted, sort_keys=True))
     d.setVar("AFERO_OTA_PAYLOAD", os.path.join("${AFERO_OTA_DEPLOYDIR}", os.path.basename(settings.image_file)))
@@ -108,7 +114,7 @@ def create_record(d: Any) -> None:
         with _cloud(d, config.PUBLISH_NEEDS) as (cloud, log):
             record, created = publish.ensure_record(cloud, wanted["record"], log, bb.note)
         path = os.path.join(_value(d, "AFERO_OTA_RECORD_DIR"), afero_ota.record.FILE_NAME)
-        afero_ota.record.write_text(path, afero_ota.record.dumps(afero_ota.record.as_created(record)))
+        afero_ota.files.write_text(path, afero_ota.record.dumps(afero_ota.record.as_created(record)))
         verb = "created" if created else "found"
         bb.plain(
             f"OTA record {verb}: {record.name} {record.version}, versionNumber {record.version_number}, id {record.id}"
@@ -122,7 +128,7 @@ def install_record(d: Any) -> None:
         afero_ota.record.install(record, _value(d, "IMAGE_ROOTFS"))
         folder, name, link = (_value(d, key) for key in ("IMGDEPLOYDIR", "IMAGE_NAME", "IMAGE_LINK_NAME"))
         text = afero_ota.record.dumps(afero_ota.record.as_created(record))
-        afero_ota.record.write_text(os.path.join(folder, f"{name}.{afero_ota.record.FILE_NAME}"), text)
+        afero_ota.files.write_text(os.path.join(folder, f"{name}.{afero_ota.record.FILE_NAME}"), text)
         if link and link != name:
             os.symlink(
                 f"{name}.{afero_ota.record.FILE_NAME}", os.path.join(folder, f"{link}.{afero_ota.record.FILE_NAME}")
@@ -136,7 +142,7 @@ def package(d: Any) -> None:
         record = afero_ota.record.read(f"{image}.{afero_ota.record.FILE_NAME}")
         target = _payload_in(d, _value(d, "AFERO_OTA_STAGING"))
         made = afero_ota.payload.package(f"{image}.{_value(d, 'AFERO_OTA_IMAGE_FSTYPE')}", target, _progress(d))
-        afero_ota.payload.write_manifest(
+        afero_ota.manifest.write(
             made,
             {
                 "image": _value(d, "PN"),
@@ -145,13 +151,13 @@ def package(d: Any) -> None:
                 "fstype": _value(d, "AFERO_OTA_IMAGE_FSTYPE"),
                 "version": record.version,
                 "record": dict(record.fields),
-                "buildTime": afero_ota.payload.build_time(_value(d, "SOURCE_DATE_EPOCH")),
+                "buildTime": afero_ota.manifest.build_time(_value(d, "SOURCE_DATE_EPOCH")),
                 "layers": _layers(d),
-                "packages": afero_ota.payload.packages(f"{image}.manifest"),
+                "packages": afero_ota.manifest.packages(f"{image}.manifest"),
             },
         )
-        report = afero_ota.report.markdown(afero_ota.payload.read_manifest(target))
-        afero_ota.record.write_text(target + afero_ota.report.SUFFIX, report)
+        report = afero_ota.report.markdown(afero_ota.manifest.read(target))
+        afero_ota.files.write_text(target + afero_ota.report.SUFFIX, report)
         bb.plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {_payload_path(d)}")
 
 
@@ -205,7 +211,7 @@ def _mode(d: Any) -> str:
 def _variable_faults(d: Any) -> list[errors.Fault]:
     """Names that start like ours and are none of ours, and secrets that were made variables."""
     names = {name.split(":")[0] for name in d if name.startswith(PREFIX)}
-    secrets = names & set(config.SECRETS.values())
+    secrets = names & set(credentials.SECRETS.values())
     known = {name for name in names if d.getVarFlag(name, "doc")}
     found = [
         errors.Fault(
@@ -232,14 +238,14 @@ def _missing_modules() -> list[errors.Fault]:
     needed = [("requests", "python3-requests", "requests")]
     absent = [names for names in needed if importlib.util.find_spec(names[0]) is None]
     return [
-        errors.Fault(names[0], config.missing_module(*names), "then run the same command again") for names in absent
+        errors.Fault(names[0], errors.missing_module(*names), "then run the same command again") for names in absent
     ]
 
 
 def _environment(d: Any) -> Mapping[str, str]:
     """The environment that bitbake was started in, as far as the secrets are concerned; never through a variable."""
     origin = d.getVar("BB_ORIGENV", False)
-    values = {name: origin.getVar(name, False) if origin else None for name in config.SECRETS.values()}
+    values = {name: origin.getVar(name, False) if origin else None for name in credentials.SECRETS.values()}
     return {name: value for name, value in values.items() if value}
 
 
@@ -267,19 +273,21 @@ def _load(d: Any, needs: Sequence[str]) -> config.Config:
 
 def _wanted(d: Any, settings: config.Config, mode: str) -> dict[str, Any]:
     """What is asked of the cloud, or of the offline record, in public values only: the signature of the record."""
-    name, version, build_number = settings.name, settings.version, settings.build_number
     if mode == "offline":
-        name = name or _value(d, "PN")[: config.NAME_LIMIT]
-        version = version or _value(d, "DISTRO_VERSION") or "0"
-        build_number = build_number or "0"
-    full = afero_ota.record.full_version(version, build_number, settings.debug_build)
-    if mode not in ("cloud", "offline"):
-        _check_given(afero_ota.record.read(mode), mode, name, full if version and build_number else "")
-        return {"record": None}
-    body = afero_ota.record.request(name, full, settings.description, list(settings.tags))
+        settings = dataclasses.replace(
+            settings,
+            name=settings.name or _value(d, "PN")[: checks.NAME_LIMIT],
+            version=settings.version or _value(d, "DISTRO_VERSION") or "0",
+            build_number=settings.build_number or "0",
+        )
+    body = afero_ota.record.wanted(settings)
+    if mode == "cloud":
+        return {"record": body, "service": settings.service_url, "partner": settings.partner_id}
     if mode == "offline":
         return {"record": body}
-    return {"record": body, "service": settings.service_url, "partner": settings.partner_id}
+    version = body["version"] if settings.version and settings.build_number else ""
+    _check_given(afero_ota.record.read(mode), mode, settings.name, version)
+    return {"record": None}
 
 
 def _check_given(record: afero_ota.record.OtaRecord, path: str, name: str, version: str) -> None:
@@ -346,19 +354,17 @@ def _cloud(d: Any, needs: Sequence[str]) -> Iterator[tuple[service.OtaService, j
     if not _conf_path(d) and not _environment(d):
         raise errors.ConfigError([_no_file()])
     settings = _load(d, needs)
-    cloud = service.OtaService(
-        settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id, log=bb.note
-    )
+    cloud = service.connect(settings, log=bb.note)
     with journal.Journal(_value(d, "AFERO_OTA_JOURNAL")) as log:
         yield cloud, log
 
 
 def _publish(d: Any, cloud: service.OtaService, log: journal.Journal) -> publish.Publication:
     path = _payload_path(d)
-    document = afero_ota.payload.read_manifest(path)
+    document = afero_ota.manifest.read(path)
     record = afero_ota.record.OtaRecord(document.get("record") or {})
     made = afero_ota.payload.measure(path)
-    afero_ota.payload.verify(made, document)
+    afero_ota.manifest.verify(made, document)
     done = publish.publish(cloud, record, made, log, bb.note, _progress(d))
     for warning in done.warnings:
         bb.warn(warning)

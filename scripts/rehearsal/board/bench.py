@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from afero_ota import config, record
-from afero_ota.service import OtaService
+from afero_ota.service import connect
 
 from .. import hub as hubs
 from ..build import Build, Workspace
@@ -74,10 +74,9 @@ class Bench:
         self.stood_still: list[str] = []
         """Emulators that had to be switched off and on, for the end of the run."""
         # the cloud numbers versions in the order of their records; the tests need the builds in any order
-        settings = config.load(str(service.conf), {}, {})
-        cloud = OtaService(settings.service_url, settings.credentials, settings.partner_id, settings.device_type_id)
         for number in FAULTS:
-            cloud.create_record(record.request(settings.name, f"{settings.version}.{number}", "", []))
+            settings = config.load(str(service.conf), {"build_number": str(number)}, {})
+            connect(settings).create_record(record.wanted(settings))
 
     def _conf(self, number: int) -> str:
         facts = {"debian": self._debian, "image": IMAGE, "conf": self.service.conf, "fault": FAULTS[number]}

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""The three secrets that log in: where each comes from, the commands that print them, and values that never show themselves."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import checks
+from .errors import ConfigError, Fault, Missing
+
+# secret -> environment variable; the key in the file is the secret's own name
+SECRETS = {
+    "username": "AFERO_OTA_USERNAME",
+    "userpw": "AFERO_OTA_USERPW",
+    "auth-string": "AFERO_OTA_AUTH_STRING",
+}
+COMMAND_SUFFIX = "-command"  # `userpw-command` in the file is a shell command that prints userpw
+
+
+class Secret:
+    """A value that shows itself only when asked: as text, in a log or in a traceback it is ``***``."""
+
+    def __init__(self, name: str, value: str | None = None, command: str | None = None):
+        self._name, self._value, self._command = name, value, command
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def reveal(self) -> str:
+        """The value; runs the command that the file names, if there is one. Raises ConfigError when that fails."""
+        if self._value is None:
+            if self._command is None:
+                raise ConfigError([_missing(self._name)])
+            self._value = _run(self._name, self._command)
+        return self._value
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What logs in: e-mail address, password, and base64 of ``client id:client secret``."""
+
+    username: Secret
+    userpw: Secret
+    auth_string: Secret
+
+
+def find(
+    document: Mapping[str, Any],
+    path: str | None,
+    environ: Mapping[str, str],
+    needs: Collection[str],
+    faults: list[Fault],
+) -> Credentials:
+    """The credentials from a configuration file's content and from the environment, which beats it.
+
+    path: the file, for messages. needs: the secrets that must be set. Adds to `faults` what is wrong, and quotes no value.
+    """
+    found: list[Secret] = []
+
+    def read(name: str, place: str, value: Any) -> str:
+        try:
+            text = checks.text(value)
+            return _basic(text) if name == "auth-string" and text else text
+        except ValueError as error:
+            wanted = (
+                "what Afero's Profile Editor shows" if name in SECRETS else "a shell command that prints the secret"
+            )
+            faults.append(Fault(place, str(error), f"set {name} to {wanted}"))
+            return ""
+
+    for name, variable in SECRETS.items():
+        key, known = name + COMMAND_SUFFIX, len(faults)
+        if environ.get(variable):
+            value = read(name, f"environment variable {variable}", environ[variable])
+        else:
+            value = read(name, f"{name} in {path}", document.get(name))
+        command = read(key, f"{key} in {path}", document.get(key))
+        if name in needs and not value and not command and len(faults) == known:
+            faults.append(_missing(name))
+        found.append(Secret(name, value or None, command or None))
+    return Credentials(*found)
+
+
+def _missing(name: str) -> Missing:
+    return Missing(
+        name, "not set", f'write in the configuration file: "{name}": "…", or export {SECRETS[name]} before the command'
+    )
+
+
+def _basic(text: str) -> str:
+    text = text[len("Basic ") :] if text.startswith("Basic ") else text
+    try:
+        if b":" in base64.b64decode(text, validate=True):
+            return text
+    except (binascii.Error, ValueError):
+        pass
+    raise ValueError("is not the base64 form of `client id:client secret`")
+
+
+def _run(name: str, command: str) -> str:
+    key = name + COMMAND_SUFFIX
+    try:
+        done = subprocess.run(
+            command, shell=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60, check=True
+        )
+        value = done.stdout.decode().rstrip("\r\n")
+    except subprocess.CalledProcessError as error:
+        raise _failed(key, command, f"exit status {error.returncode}") from None
+    except (subprocess.SubprocessError, OSError, UnicodeDecodeError) as error:
+        raise _failed(key, command, type(error).__name__) from None
+    if not value:
+        raise ConfigError([Fault(key, f"printed nothing: {command}", "it must print the secret on one line")])
+    try:
+        return _basic(value) if name == "auth-string" else value
+    except ValueError as error:
+        raise ConfigError(
+            [Fault(key, f"what it printed {error}: {command}", "it must print the secret only")]
+        ) from None
+
+
+def _failed(key: str, command: str, reason: str) -> ConfigError:
+    return ConfigError([Fault(key, f"failed ({reason}): {command}", "run it in a shell and correct it")])
