@@ -25,14 +25,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(line: str, folder: Path, answers: str = "", **environment: str) -> str:
+def environment(**more: str) -> dict[str, str]:
+    """The environment, with the interpreter that runs the tests first: it has the modules of all commands."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
+
+
+def run(line: str, folder: Path, answers: str = "", **more: str) -> str:
     """Type a line in a shell; its standard output."""
-    # the interpreter that runs the tests has the commands' modules
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", line],
         cwd=folder,
-        env={**os.environ, "PATH": path, **environment},
+        env=environment(**more),
         input=answers,
         capture_output=True,
         text=True,
@@ -70,8 +73,10 @@ def test_a_rehearsal_by_hand(folder: Path) -> None:
         settings = json.loads(other.conf.read_text())
     del settings["serviceUrl"]
     (folder / "partner-ota-conf.json").write_text(json.dumps(settings))
-    command = [sys.executable, *shlex.split(service.replace("8080", "0"))]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL) as process:
+    command = ["bash", "-euc", f"exec {service.replace('8080', '0')}"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    ) as process:
         try:
             assert process.stdout
             url = process.stdout.readline().split()[-1]

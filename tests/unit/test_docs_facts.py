@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,9 +18,10 @@ from afero_ota import config, errors
 from pages import DOCS, PROJECT
 from rehearsal.ota_service import faults
 
-CONFIGURATION, COMMAND_LINE = DOCS / "configuration.md", DOCS / "command-line.md"
+CONFIGURATION, COMMAND_LINE, CONTRIBUTING = (
+    DOCS / f"{name}.md" for name in ("configuration", "command-line", "contributing")
+)
 CLASSES = sorted((PROJECT / "meta-afero-ota" / "classes-recipe").glob("*.bbclass"))
-HUB = "scripts/rehearsal/hub.py"
 
 # ---- BitBake ---------------------------------------------------------------------------------------------------------
 
@@ -75,8 +78,15 @@ def test_every_key_of_the_configuration_file_and_every_secret_is_documented() ->
 
 @functools.cache
 def help_of(*command: str) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = command if os.access(PROJECT / command[0], os.X_OK) else (sys.executable, *command)
     return subprocess.run(
-        [sys.executable, *command, "--help"], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True
+        [*script, "--help"],
+        cwd=PROJECT,
+        env={**os.environ, "PATH": path, "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     ).stdout
 
 
@@ -183,17 +193,25 @@ def test_every_command_in_the_documentation_names_a_script_and_its_options() -> 
                     continue
                 if script == "afero-ota":
                     known = options(help_of("scripts/afero-ota", arguments.split()[0]))
-                elif "python3" in path.read_text().partition("\n")[0]:
-                    known = options(help_of(f"scripts/{script}"))
-                else:
+                elif script in ("run", "setup", "test"):
                     known = dict.fromkeys(re.findall(r"--[a-z][\w-]*", path.read_text()), "")
+                else:
+                    known = options(help_of(f"scripts/{script}"))
                 assert used <= set(known), line
+
+
+def test_every_room_of_the_library_is_on_the_map() -> None:
+    library = PROJECT / "meta-afero-ota" / "lib" / "afero_ota"
+    rooms = {path.name for path in library.iterdir() if path.suffix == ".py"} - {"__init__.py"}
+    rooms |= {f"{path.parent.name}/" for path in library.glob("*/__init__.py")}
+    mapped = [re.findall(r"`([\w/]+(?:\.py)?)`", row[1]) for row in pages.table(CONTRIBUTING.read_text(), "question")]
+    assert sorted(name for names in mapped for name in names) == sorted(rooms)
 
 
 def test_the_parts_of_the_tests_are_documented() -> None:
     usage = re.search(r"^#   scripts/test (.*)$", (PROJECT / "scripts/test").read_text(), re.MULTILINE)
     assert usage
-    rows = [pages.plain(row[0]) for row in pages.table((DOCS / "contributing.md").read_text(), "part")]
+    rows = [pages.plain(row[0]) for row in pages.table(CONTRIBUTING.read_text(), "part")]
     assert rows == re.findall(r"\[([a-z]+)\]", usage[1])
 
 
