@@ -1,29 +1,43 @@
 # SPDX-License-Identifier: MIT
-"""What the Python commands in this folder share: find the library, and bring what it needs on first use."""
+"""What the Python commands in this folder start from: the library made importable, and what it needs installed on first use.
+
+`scripts/run` executes this file with the name of a module, whose function `main` is the command. The replacements of Afero's tools,
+which people also start as `python3 FILE`, import it and call `prepare`.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parent / "meta-afero-ota" / "lib"
+_SECOND_START = "AFERO_OTA_BOOTSTRAPPED"
 
 
 def prepare(*groups: str, modules: tuple[str, ...] = ("requests", "yaml")) -> None:
-    """Make the library importable; when a module is missing, install the groups (scripts/setup) and start again there."""
+    """Make the library importable; when a module is missing, have scripts/run install the groups and start again."""
     sys.path.insert(0, str(LIBRARY))
-    if all(importlib.util.find_spec(module) for module in modules):
+    missing = [module for module in modules if not importlib.util.find_spec(module)]
+    second_start = os.environ.pop(_SECOND_START, "")
+    if not missing:
         return
-    if os.environ.get("AFERO_OTA_BOOTSTRAPPED"):
-        missing = ", ".join(module for module in modules if not importlib.util.find_spec(module))
-        sys.exit(f"{sys.argv[0]}: Python modules are missing even after scripts/setup: {missing}")
-    done = subprocess.run([HERE / "setup", *groups], stdout=subprocess.PIPE, text=True)
-    if done.returncode or not done.stdout.strip():
-        sys.exit(done.returncode or 1)
-    python = os.path.join(done.stdout.strip().splitlines()[-1], "python3")
-    os.environ["AFERO_OTA_BOOTSTRAPPED"] = "1"
-    os.execv(python, [python, *sys.argv])
+    if second_start:
+        sys.exit(f"{sys.argv[0]}: Python modules are missing even after scripts/setup: {', '.join(missing)}")
+    os.environ[_SECOND_START] = "1"
+    os.execv(HERE / "run", ["run", " ".join(groups), *sys.argv])
+
+
+def run(module: str, *arguments: str) -> int:
+    """Run the function `main` of a module of the library or of this folder with these command line arguments."""
+    sys.path.insert(0, str(LIBRARY))
+    sys.argv[:] = [module, *arguments]
+    status: int = importlib.import_module(module).main()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(run(*sys.argv[1:]))

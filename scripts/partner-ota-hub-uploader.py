@@ -1,6 +1,9 @@
-#!/usr/bin/env python3
+#!/bin/sh
 # SPDX-License-Identifier: MIT
-"""Drop-in replacement for Afero's uploader: same options, default file, output lines and exit statuses.
+""":"  # this line and the next are for a shell: Python may have to be installed first
+exec "$(dirname "$(readlink -f "$0")")/run" core "$0" "$@"
+
+Drop-in replacement for Afero's uploader: same options, default file, output lines and exit statuses.
 
 What differs is listed in docs/migration.md; above all, it can be run again after any failure.
 """

@@ -249,7 +249,7 @@ KILL_POINTS = [
 def test_an_upload_that_is_killed_at_any_point_is_finished_by_the_next_run(service, tmp_path, seed):
     attempt, chance = Attempt(service, tmp_path), random.Random(seed)
     environment = {**os.environ, "AFERO_OTA_CONF": str(service.conf)}
-    common = [sys.executable, str(CLI)]
+    common = [str(CLI)]
     subprocess.run(
         [*common, "record", "-n", attempt.number], cwd=tmp_path, env=environment, check=True, capture_output=True
     )

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def run(service, tmp_path):
 
     def run(script, *arguments, env=None, stdin=None):
         environment = {**os.environ, "AFERO_OTA_CONF": str(service.conf), **(env or {})}
-        command = [sys.executable, str(SCRIPTS / script), *arguments]
+        command = [str(SCRIPTS / script), *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, input=stdin)
         assert "Traceback" not in done.stderr
         assert service.settings["userpw"] not in done.stdout + done.stderr
