@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afero_ota import outcome
@@ -82,12 +82,14 @@ def test_control_characters_are_shown_as_text() -> None:
     assert found and found.detail == r"\x1b[2J\u202egone"
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=120).map(bytes.hex), st.text(max_size=60), st.text(max_size=80).map(attribute)))
 def test_whatever_comes_is_one_printable_line_or_nothing(data: str) -> None:
     found = outcome.decode(data)
     assert found is None or (found.text.isprintable() and found.text.strip() and found.reason.isprintable())
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([kind for kind in outcome.FORMS]),
     st.none() | st.integers(0, 2**63 - 1),

@@ -49,14 +49,16 @@ class ConfigError(OtaError):
 
     exit_status = 2
 
-    def __init__(self, faults: Sequence[Fault] | str, warnings: Sequence[str] = ()):
+    def __init__(
+        self, faults: Sequence[Fault] | str, warnings: Sequence[str] = (), where: str = "the OTA configuration"
+    ):
         self.faults: tuple[Fault, ...] = () if isinstance(faults, str) else tuple(faults)
         self.warnings = tuple(warnings)  # what may be the cause, such as a misspelt key
         if isinstance(faults, str):
             lines = [faults]
         else:
             count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
-            lines = [f"{count} in the OTA configuration:", *(f"  - {fault}" for fault in faults)]
+            lines = [f"{count} in {where}:", *(f"  - {fault}" for fault in faults)]
         super().__init__("\n".join([*lines, *(f"warning: {warning}" for warning in warnings)]))
 
 
