@@ -68,7 +68,7 @@ def test_the_commands_of_the_command_line_page_lead_from_no_configuration_to_a_p
 
 def test_a_rehearsal_by_hand(folder: Path) -> None:
     section = pages.section(pages.DOCS / "rehearsing.md", "A rehearsal by hand")
-    service, *lines, hub = [line.strip() for line in section.splitlines() if line.startswith("    ")]
+    service, *lines, hub = pages.code_of(section)
     with RunningService(folder / "service") as other:  # only to have a configuration file
         settings = json.loads(other.conf.read_text())
     del settings["serviceUrl"]

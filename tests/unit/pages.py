@@ -32,8 +32,14 @@ def name(page: Path) -> str:
 
 
 def code(page: Path) -> list[str]:
-    """The lines of a page that are code, without indentation."""
-    return [line.strip() for line in page.read_text().splitlines() if line.startswith("    ")]
+    """The lines of a page that are code, without indentation; a line that ends in a backslash and the next are one."""
+    return code_of(page.read_text())
+
+
+def code_of(text: str) -> list[str]:
+    """The same of a part of a page."""
+    lines = (line.strip() for line in text.splitlines() if line.startswith("    "))
+    return "\n".join(lines).replace("\\\n", "").splitlines()
 
 
 def prose(page: Path) -> str:
