@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .text import visible
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
@@ -45,7 +47,7 @@ def markdown(manifest: Mapping[str, Any], before: Mapping[str, Any] | None = Non
     record = manifest.get("record") or {}
     lines = [f"# {_title(manifest)}", ""]
     if record.get("description"):
-        lines += [str(record["description"]), ""]
+        lines += [visible(record["description"]), ""]
     if before is not None:
         lines += _changes(before, manifest)
     rows = [("version number", str(record.get("versionNumber") or "none"))]
@@ -62,7 +64,8 @@ def markdown(manifest: Mapping[str, Any], before: Mapping[str, Any] | None = Non
 
 def _title(manifest: Mapping[str, Any]) -> str:
     record = manifest.get("record") or {}
-    return " ".join(str(record.get(key) or "") for key in ("name", "version")).strip() or str(manifest.get("file"))
+    title = " ".join(str(record.get(key) or "") for key in ("name", "version")).strip()
+    return visible(title or manifest.get("file"))
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -87,4 +90,4 @@ def _rows(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     cells = [header, ["---"] * len(header), *rows]
     # a pipe would end the cell
-    return [f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in cells] + [""]
+    return [f"| {' | '.join(visible(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in cells] + [""]
