@@ -18,11 +18,11 @@ from typing import NoReturn
 import bootstrap
 
 bootstrap.prepare("core")
-from afero_ota import config, errors, journal, rollout, service  # noqa: E402
+from afero_ota import config, context, errors, journal, rollout, service, text  # noqa: E402
 
 # exit statuses of Afero's tool, as a shell sees them
 LIST_FAILED, PUSH_FAILED, LOGIN_FAILED, USAGE = 254, 253, 247, 246
-ROW = "{0:<10}  {1:<15}  {2:<30}  {3:<30}"
+COLUMNS = {"Image Id": 10, "Version": 15, "Name": 30, "Description": 30}  # title and width
 
 
 def main() -> int:
@@ -38,42 +38,41 @@ def main() -> int:
             return 0
         return deploy(cloud, options.imageId, options.device)
     except errors.AuthError as error:
-        print(f"Error: {error}")
+        print(f"Error: {text.message(error)}")
         return LOGIN_FAILED
     except errors.ConfigError as error:
-        print(f"Error: {error}")
+        print(f"Error: {text.message(error)}")
         return USAGE
     except errors.OtaError as error:
-        print(f"Error: {error}")
+        print(f"Error: {text.message(error)}")
         return LIST_FAILED if options.list else PUSH_FAILED
 
 
 def show(cloud: service.OtaService) -> None:
     images = list(cloud.images())
     print("\n----  List of HUB FULL OTA images ---- \n")
-    print(f"partnerId   : {cloud.partner_id}")
-    print(f"deviceTypeId: {cloud.device_type_id}\n")
+    print(f"partnerId   : {text.visible(cloud.partner_id)}")
+    print(f"deviceTypeId: {text.visible(cloud.device_type_id)}\n")
     print(f"Total Number of Images: {len(images)}")
-    print(ROW.format("Image Id", "Version", "Name", "Description"))
-    print(ROW.format("-" * 10, "-" * 15, "-" * 30, "-" * 30))
+    print(row(*COLUMNS))
+    print(row(*("-" * width for width in COLUMNS.values())))
     for image in images:
-        print(ROW.format(*(str(image.get(key, "")) for key in ("id", "version", "name", "description"))).rstrip())
+        print(row(*(image.get(key, "") for key in ("id", "version", "name", "description"))))
+
+
+def row(*cells: object) -> str:
+    """One line of the list, columns as wide as in Afero's tool."""
+    return "  ".join(text.pad(text.visible(cell), width) for cell, width in zip(cells, COLUMNS.values())).rstrip()
 
 
 def deploy(cloud: service.OtaService, image_id: str, device: str) -> int:
     print("Initiate OTA Image deploying ..... ")
-    image = next((image for image in cloud.images() if str(image.get("id")) == image_id), None)
-    if image is None:
-        raise errors.RefusedError(
-            f"there is no image {image_id} for device type {cloud.device_type_id}; --list shows the ids"
-        )
-    [outcome] = rollout.push(
-        cloud, image_id, str(image.get("versionNumber", "")), [device], journal.Journal(), lambda text: None
-    )
-    if outcome.result == "pushed":
+    image = rollout.find_image(cloud, image_id)
+    [outcome] = rollout.push(context.Context(cloud, journal.Journal()), image, [device])
+    if outcome.result is rollout.Result.PUSHED:
         print("\nRequest accepted for processing\n")
     else:
-        print(f"{outcome.device_id}: {outcome.result}, {outcome.detail}")
+        print(text.visible(f"{outcome.device_id}: {outcome.result}, {outcome.detail}"))
     return 0 if outcome.ok else PUSH_FAILED
 
 

@@ -19,18 +19,25 @@ from typing import Any, NoReturn
 import bootstrap
 
 bootstrap.prepare("core")
-from afero_ota import config, errors, files, journal, payload, publish, record, service  # noqa: E402
+from afero_ota import config, context, errors, files, journal, publish, record, service, text  # noqa: E402
 
 # exit statuses of Afero's tool, as a shell sees them
 LOGIN_FAILED, USAGE, NO_RECORD, NO_DEVICE_TYPE = 247, 246, 245, 243
-# the status for the step that failed; what no line names failed while looking at the cloud
-STEP_FAILED = {"create record": 254, "upload": 252, "move": 251, "set url": 249, "associate": 248, "dissociate": 248}
+# the status for the step that failed; any other failure happened while looking at the cloud
+STEP_FAILED = {
+    journal.Step.CREATE_RECORD: 254,
+    journal.Step.UPLOAD: 252,
+    journal.Step.MOVE: 251,
+    journal.Step.SET_URL: 249,
+    journal.Step.ASSOCIATE: 248,
+    journal.Step.DISSOCIATE: 248,
+}
 LOOK_FAILED = 255
-# what Afero's tool says when it comes to a step
+# what Afero's tool says when it begins a step
 LINES = {
-    "upload": "Upload the OTA Image .....",
-    "set url": "Update OTA Record with the storage URL",
-    "associate": "Associate the Image with the deviceTypeId and ParnerId .....",
+    journal.Step.UPLOAD: "Upload the OTA Image .....",
+    journal.Step.SET_URL: "Update OTA Record with the storage URL",
+    journal.Step.ASSOCIATE: "Associate the Image with the deviceTypeId and ParnerId .....",
 }
 
 
@@ -42,18 +49,20 @@ class Stop(Exception):
         self.status = status
 
 
-class Steps(journal.Journal):
-    """The journal, in memory only, which says each step of an upload as it begins."""
+def announce(entry: journal.Entry) -> None:
+    """Print the line of a step that begins."""
+    line = LINES.get(journal.Step(entry["step"]))
+    if line and entry["outcome"] == journal.Outcome.STARTED.value:
+        print(line, flush=True)
 
-    def note(self, step: str, outcome: str, **facts: Any) -> None:
-        if outcome == "started" and step in LINES:
-            print(LINES[step], flush=True)
-        super().note(step, outcome, **facts)
+
+def say(message: str) -> None:
+    print(text.visible(message))
 
 
 def main() -> int:
     options = parse_arguments()
-    log = Steps()
+    log = journal.Journal(observer=announce)
     try:
         settings = config.load(
             options.conf,
@@ -68,42 +77,42 @@ def main() -> int:
         cloud = service.connect(settings)
         cloud.login()
         print("Got access_token")
-        run(options, settings, cloud, log)
+        run(options, settings, context.Context(cloud, log, say))
     except Stop as stop:
-        print(stop)
+        say(str(stop))
         return stop.status
     except errors.OtaError as error:
-        print(f"Error: {error}")
+        print(f"Error: {text.message(error)}")
         return status_of(error, log)
     return 0
 
 
-def run(options: argparse.Namespace, settings: config.Config, cloud: service.OtaService, log: journal.Journal) -> None:
+def run(options: argparse.Namespace, settings: config.Config, work: context.Context) -> None:
     wanted = record.wanted(settings)
     file = os.path.join("" if options.s else bitbake_tmpdir(), record.CLASSIC_FILE_NAME)
     print("Check for existence -> \n")
     if options.createOTARecord:
-        create(cloud, wanted, file, log)
+        create(work, wanted, file)
     else:
-        upload(settings, cloud, wanted["version"], file, log)
+        upload(work, settings, wanted["version"], file)
 
 
-def create(cloud: service.OtaService, wanted: dict[str, Any], file: str, log: journal.Journal) -> None:
+def create(work: context.Context, wanted: dict[str, Any], file: str) -> None:
     print("Start to create record .....")
-    found, created = publish.ensure_record(cloud, wanted, log, print)
-    print(
+    found, created = publish.ensure_record(work, wanted)
+    say(
         "OTA record is created"
         if created
         else f"OTA record exists: found it under versionNumber {found.version_number}"
     )
-    text = record.dumps(record.as_created(found))
+    content = record.dumps(record.as_created(found))
     # device software and the documentation spell the name differently: keep both
     for path in (file, os.path.join(os.path.dirname(file), record.FILE_NAME)):
-        files.write_text(path, text)
+        files.write_text(path, content)
     print(f"OTA Record output to: {file}")
 
 
-def upload(settings: config.Config, cloud: service.OtaService, version: str, file: str, log: journal.Journal) -> None:
+def upload(work: context.Context, settings: config.Config, version: str, file: str) -> None:
     if not os.path.exists(record.find_file(file)):
         raise Stop(
             NO_RECORD,
@@ -115,13 +124,13 @@ def upload(settings: config.Config, cloud: service.OtaService, version: str, fil
             NO_RECORD,
             f"The command request ver({version}) is different from OTA Record ver({kept.version}). Check your command",
         )
-    done = publish.publish(cloud, kept, payload.measure(settings.image_file), log, print)
+    done = publish.publish_file(work, kept, settings.image_file)
     for warning in done.warnings:
-        print(f"Warning: {warning}")
+        say(f"Warning: {warning}")
     if not done.changed:
-        print(f"A image with type, version already uploaded:{record.HUB_IMAGE}, {version}. Exit")
+        say(f"A image with type, version already uploaded:{record.HUB_IMAGE}, {version}. Exit")
         return
-    print(f"Image Id: {done.image_id}")
+    say(f"Image Id: {done.image_id}")
     print("Done!")
 
 
@@ -143,8 +152,10 @@ def status_of(error: errors.OtaError, log: journal.Journal) -> int:
         return NO_DEVICE_TYPE if [fault.field for fault in error.faults] == ["deviceTypeId"] else USAGE
     if isinstance(error, errors.AuthError):
         return LOGIN_FAILED
-    last = log.entries[-1] if log.entries else {}
-    return STEP_FAILED.get(str(last.get("step")), LOOK_FAILED) if last.get("outcome") == "failed" else LOOK_FAILED
+    last = log.entries[-1] if log.entries else None
+    if last is None or last["outcome"] != journal.Outcome.FAILED.value:
+        return LOOK_FAILED
+    return STEP_FAILED.get(journal.Step(last["step"]), LOOK_FAILED)
 
 
 class Parser(argparse.ArgumentParser):

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from afero_ota import checks, config, errors, journal, payload, publish, record, rollout, service
+from afero_ota import checks, config, context, errors, journal, payload, publish, record, rollout, service
 from afero_ota import manifest as manifests
 
 from . import build as builds
@@ -118,7 +118,8 @@ def without_bitbake(folder: Path, local: services.RunningService, steps: Steps) 
     settings = config.load(str(local.conf), {"build_number": BUILD_NUMBER}, {}, config.PUBLISH_NEEDS)
     cloud, wanted = service.connect(settings), record.wanted(settings)
     with journal.Journal(str(folder / "journal.jsonl")) as log:
-        made, _ = publish.ensure_record(cloud, wanted, log, print)
+        work = context.Context(cloud, log, print)
+        made, _ = publish.ensure_record(work, wanted)
         steps.done("record", f"{made.name} {made.version}", None, f"versionNumber {made.version_number}")
         root, archive = folder / "rootfs", folder / "image.tar.gz"
         (root / "etc").mkdir(parents=True, exist_ok=True)
@@ -134,10 +135,10 @@ def without_bitbake(folder: Path, local: services.RunningService, steps: Steps) 
             packed.size,
             f"sha256 {packed.sha256[:16]}…",
         )
-        done = publish.publish(cloud, made, packed, log, print)
+        done = publish.publish_file(work, made, packed.path)
         steps.done("upload", "uploaded and offered to the device type", packed.size, f"image {done.image_id}")
         local.sim.register(DEVICE)
-        rollout.push(cloud, done.image_id, made.version_number, [DEVICE], log, print)
+        rollout.push(work, rollout.Image(done.image_id, made.version_number), [DEVICE])
         steps.done("deploy", "pushed", None, DEVICE)
     return Path(packed.path)
 

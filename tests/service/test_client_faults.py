@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from afero_ota import config, errors, journal, payload, publish, record, rollout
+from afero_ota.context import Context
 from afero_ota.service import connect
 from afero_ota.transport import Patience
 from rehearsal.service import RunningService, wait_until
@@ -132,10 +133,11 @@ class Attempt:
         cloud = connect(settings, IMPATIENT)
         with journal.Journal(self.journal) as log:
             wanted = record.request("Gateway", self.version, "described", [])
-            made, _ = publish.ensure_record(cloud, wanted, log, print)
-            done = publish.publish(cloud, made, self.payload, log, print)
-            number = done.record.version_number
-            return rollout.push(cloud, done.image_id, number, [self.device], log, print, settle=0.3)
+            context = Context(cloud, log, print)
+            made, _ = publish.ensure_record(context, wanted)
+            done = publish.publish(context, made, self.payload)
+            image = rollout.Image(done.image_id, done.record.version_number)
+            return rollout.push(context, image, [self.device], settle=0.3)
 
     def check(self):
         """Exactly one record, one association, the right bytes; pushes of the device."""
@@ -280,7 +282,9 @@ def test_names_with_reserved_characters_reach_the_service_as_they_are(service):
     settings = config.load(str(service.conf), {}, {}, config.PUBLISH_NEEDS)
     cloud = connect(settings)
     name, version = "a/b?c#d%e é", "..;1"
-    made, created = publish.ensure_record(cloud, record.request(name, version, "", []), journal.Journal(), print)
+    made, created = publish.ensure_record(
+        Context(cloud, journal.Journal(), print), record.request(name, version, "", [])
+    )
     assert created and made.matches(name, version)
     assert cloud.record_exists(name, version)
     assert not cloud.record_exists("a", version)

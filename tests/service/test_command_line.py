@@ -7,26 +7,44 @@ import json
 import os
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from afero_ota import errors
+from api import Api
 from rehearsal.service import RunningService
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+Done = subprocess.CompletedProcess[str]
+
+
+class Run(Protocol):
+    def __call__(
+        self, script: str, *arguments: str, env: dict[str, str] | None = None, stdin: str | None = None
+    ) -> Done: ...
 
 
 @pytest.fixture(scope="module")
-def service():
+def service() -> Iterator[RunningService]:
     with RunningService() as running:
         yield running
 
 
 @pytest.fixture
-def run(service, tmp_path):
+def cloud(service: RunningService) -> Api:
+    """What is in the service, and a way to put something there."""
+    return Api(service)
+
+
+@pytest.fixture
+def run(service: RunningService, tmp_path: Path) -> Run:
     """Runs a script of this project in an empty folder, with the service's configuration."""
 
-    def run(script, *arguments, env=None, stdin=None):
+    def run(script: str, *arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Done:
         environment = {**os.environ, "AFERO_OTA_CONF": str(service.conf), **(env or {})}
         command = [str(SCRIPTS / script), *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, input=stdin)
@@ -38,13 +56,13 @@ def run(service, tmp_path):
 
 
 @pytest.fixture
-def image(tmp_path):
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "image.tar.gz"
     path.write_bytes(os.urandom(100_000))
     return path
 
 
-def test_record_package_upload_list_deploy_is_the_whole_way(service, run, image):
+def test_record_package_upload_list_deploy_is_the_whole_way(service: RunningService, run: Run, image: Path) -> None:
     service.sim.register("hub-1")
     assert "record created: Gateway 1.0.1" in run("afero-ota", "record", "-n", "1").stdout
     assert run("afero-ota", "package", "image.tar.gz").returncode == 0
@@ -63,7 +81,9 @@ def test_record_package_upload_list_deploy_is_the_whole_way(service, run, image)
     ]
 
 
-def test_uploading_again_has_nothing_to_do_and_other_content_is_a_conflict(run, image, tmp_path):
+def test_uploading_again_has_nothing_to_do_and_other_content_is_a_conflict(
+    run: Run, image: Path, tmp_path: Path
+) -> None:
     run("afero-ota", "record", "-n", "2")
     run("afero-ota", "package", "image.tar.gz")
     assert run("afero-ota", "upload").returncode == 0
@@ -74,7 +94,7 @@ def test_uploading_again_has_nothing_to_do_and_other_content_is_a_conflict(run, 
     assert "another content" in refused.stderr
 
 
-def test_report_tells_what_is_in_a_payload_and_what_changed(run, image, tmp_path):
+def test_report_tells_what_is_in_a_payload_and_what_changed(run: Run, image: Path, tmp_path: Path) -> None:
     run("afero-ota", "package", "image.tar.gz", "-o", "old.bin")
     (tmp_path / "image.tar.gz").write_bytes(b"smaller")
     run("afero-ota", "package", "image.tar.gz")
@@ -85,13 +105,13 @@ def test_report_tells_what_is_in_a_payload_and_what_changed(run, image, tmp_path
     assert "manifest cannot be read" in run("afero-ota", "report", "nowhere.bin").stderr
 
 
-def test_upload_without_a_record_in_the_cloud_is_refused(run, image):
+def test_upload_without_a_record_in_the_cloud_is_refused(run: Run, image: Path) -> None:
     refused = run("afero-ota", "upload", "image.tar.gz", "-n", "999")
     assert refused.returncode == 4
     assert "record -n 999" in refused.stderr
 
 
-def test_check_tells_what_is_there_and_the_first_thing_that_is_wrong(service, run):
+def test_check_tells_what_is_there_and_the_first_thing_that_is_wrong(service: RunningService, run: Run) -> None:
     good = run("afero-ota", "check")
     assert good.returncode == 0
     assert service.account_id in good.stdout
@@ -100,32 +120,46 @@ def test_check_tells_what_is_there_and_the_first_thing_that_is_wrong(service, ru
     assert "userpw" in bad.stdout
 
 
-def test_a_service_that_is_not_there_is_a_network_error(run):
+def test_a_service_that_is_not_there_is_a_network_error(run: Run) -> None:
     gone = run("afero-ota", "list", "--service-url", "http://127.0.0.1:9", "--attempts", "2")
     assert gone.returncode == 6
     assert "gave up after 2 attempts" in gone.stderr
 
 
-def test_errors_are_json_too_when_json_is_asked_for(run):
+def test_errors_are_json_too_when_json_is_asked_for(run: Run) -> None:
     said = json.loads(run("afero-ota", "upload", "nowhere.bin", "--json").stdout)
     assert said["status"] == 2
     assert "nowhere.bin" in said["message"]
 
 
-def test_common_options_may_stand_before_or_behind_the_command(run):
+def test_common_options_may_stand_before_or_behind_the_command(run: Run) -> None:
     before, behind = run("afero-ota", "--json", "list", "--pool"), run("afero-ota", "list", "--pool", "--json")
     assert before.returncode == behind.returncode == 0
     assert json.loads(before.stdout) == json.loads(behind.stdout)
 
 
-def test_without_a_configuration_file_the_one_fault_is_that(run):
+def test_without_a_configuration_one_fault_says_how_to_make_one(run: Run) -> None:
     said = run("afero-ota", "check", env={"AFERO_OTA_CONF": ""})
     assert said.returncode == 2
-    assert "one fault" in said.stderr and "afero-ota init" in said.stderr
-    assert "not set" not in said.stderr
+    assert "one fault in" in said.stderr
+    assert "afero-ota init" in said.stderr
+    wrong = run("afero-ota", "check", "--service-url", "ftp://x", env={"AFERO_OTA_CONF": ""})
+    assert "https is required" in wrong.stderr
 
 
-def test_init_writes_a_file_that_only_its_owner_can_read(run, tmp_path):
+def test_a_misspelt_key_is_named_although_another_fault_ends_the_command(
+    run: Run, service: RunningService, tmp_path: Path
+) -> None:
+    settings = {**service.settings, "serviceUrl": service.url, "partnerID": "x"}
+    del settings["partnerId"]
+    (tmp_path / "misspelt.json").write_text(json.dumps(settings))
+    said = run("afero-ota", "list", "--conf", "misspelt.json")
+    assert said.returncode == 2
+    assert "did you mean 'partnerId'?" in said.stderr
+    assert said.stderr.count("did you mean") == 1
+
+
+def test_init_writes_a_file_that_only_its_owner_can_read(run: Run, tmp_path: Path) -> None:
     answers = "Hub\n\n1.0\npartner\ntype\nme@example.com\nsecret\nYTpi\n"
     done = run("afero-ota", "init", "--conf", "new.json", stdin=answers)
     assert done.returncode == 0
@@ -136,17 +170,161 @@ def test_init_writes_a_file_that_only_its_owner_can_read(run, tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_is_a_script_of_the_shell(run, shell):
+def test_completion_is_a_script_of_the_shell(run: Run, shell: str) -> None:
     done = run("afero-ota", "completion", shell)
     assert done.returncode == 0
     assert "deploy" in done.stdout
 
 
-def uploader(run, service, *arguments):
+def test_help_names_every_exit_status(run: Run) -> None:
+    shown = run("afero-ota", "--help").stdout
+    for kind in (errors.OtaError, *errors.OtaError.__subclasses__()):
+        assert re.search(rf"^  {kind.exit_status}  \S", shown, re.M), kind
+
+
+def test_help_comes_without_loading_the_http_client(run: Run) -> None:
+    code = "import sys\nfrom afero_ota import cli\ntry:\n    cli.main(['--help'])\nfinally:\n    print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent / "meta-afero-ota" / "lib")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "afero_ota.cli.publishing" in loaded
+    assert not {"requests", "urllib3", "rich", "yaml", "shtab"} & set(loaded)
+
+
+# what a name or a description may hold that a terminal obeys: clear the screen, an old-style control, right to left, a new line
+HOSTILE = "x\x1b[2J\x9b1m\u202ey\nz"
+SHOWN = r"x\x1b[2J\x9b1m\u202ey\nz"
+
+
+def harmless(done: Done) -> bool:
+    return all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))
+
+
+def test_names_from_the_cloud_do_not_reach_the_terminal_as_they_are(
+    run: Run, cloud: Api, service: RunningService
+) -> None:
+    cloud.image(b"content", name=HOSTILE, description=HOSTILE, tags=[HOSTILE])
+    service.sim.register(HOSTILE)
+    for arguments in (("list",), ("list", "--pool"), ("list", "--json")):
+        done = run("afero-ota", *arguments)
+        assert done.returncode == 0
+        assert harmless(done), arguments
+    assert SHOWN in run("afero-ota", "list").stdout
+    assert HOSTILE in [item["name"] for item in json.loads(run("afero-ota", "list", "--json").stdout)]
+    old = run("partner-ota-hub-deploy.py", "-c", str(service.conf), "--list")
+    assert SHOWN in old.stdout and harmless(old)
+
+
+def test_names_from_the_cloud_are_harmless_in_messages_errors_and_the_journal(
+    run: Run, cloud: Api, service: RunningService, tmp_path: Path
+) -> None:
+    record = cloud.record(name=HOSTILE, description=HOSTILE)
+    (tmp_path / "full-ota-record.json").write_text(json.dumps(record))
+    (tmp_path / "image").write_bytes(b"content")
+    service.sim.register(f"hub{HOSTILE}".replace("\n", ""))
+    run("afero-ota", "package", "image")
+    uploaded = run("afero-ota", "upload", "--verbose")
+    assert uploaded.returncode == 0 and SHOWN in uploaded.stdout
+    [image] = [
+        item
+        for item in cloud.call("GET", "DT/firmwareImages", params={"size": 1000}).json()["content"]
+        if item["versionNumber"] == record["versionNumber"]
+    ]
+    commands = [
+        ("upload", "--verbose"),
+        ("upload", "--record", "full-ota-record.json", "other"),
+        ("report",),
+        ("deploy", "-i", image["id"], "-d", f"hub{HOSTILE}", "--verbose"),
+        ("deploy", "-i", HOSTILE, "-d", "hub"),
+        ("status",),
+        ("status", "--json"),
+    ]
+    (tmp_path / "other").write_bytes(b"other")
+    for command in commands:
+        done = run("afero-ota", *command)
+        assert harmless(done), command
+    assert harmless(run("partner-ota-hub-deploy.py", "-c", str(service.conf), "-i", HOSTILE, "-d", HOSTILE))
+    assert all(line.isprintable() for line in (tmp_path / "afero-ota.jsonl").read_text().splitlines())
+
+
+def test_the_list_is_aligned_and_says_which_records_have_no_image(run: Run, cloud: Api) -> None:
+    cloud.record(name="网关", version="9.1")
+    cloud.image(b"content", name="Gateway", version="9.2")
+    listed = run("afero-ota", "list", "--pool")
+    header, *rows = listed.stdout.splitlines()
+    assert header.split() == ["record", "id", "number", "version", "name", "created", "state", "description"]
+    assert any("9.1" in row and "no image yet" in row for row in rows)
+    assert any("9.2" in row and "uploaded" in row for row in rows)
+    numbers = [int(row.split()[1]) for row in rows]
+    assert numbers == sorted(numbers)
+    # two columns for each of the two wide characters
+    [wide] = [row for row in rows if "网关" in row]
+    assert wide.index("no image yet") == header.index("state") - 2
+
+
+def test_a_network_failure_ends_deploy_with_the_status_of_the_network(
+    run: Run, cloud: Api, service: RunningService
+) -> None:
+    image = cloud.image(b"content")
+    for device in ("reached", "not-reached"):
+        service.sim.register(device)
+    service.sim.set_faults({"rules": [{"match": "GET /v1/accounts/*/devices/not-reached", "do": "refuse"}]})
+    try:
+        deploy = ("deploy", "-i", str(image["id"]), "--attempts", "1", "-d")
+        done = run("afero-ota", *deploy, "reached", "not-reached")
+        assert (done.returncode, service.sim.stats()["pushes"].get("reached")) == (6, 1)
+        assert run("afero-ota", *deploy, "not-reached", "no-such-device").returncode == 4
+    finally:
+        service.sim.set_faults({})
+    assert run("afero-ota", *deploy, "reached", "not-reached").returncode == 0
+
+
+def test_a_device_that_updates_to_something_else_is_no_success(run: Run, cloud: Api, service: RunningService) -> None:
+    image = cloud.image(b"content")
+    service.sim.register("busy")
+    service.sim.change("busy", updating=True)
+    done = run("afero-ota", "deploy", "-i", str(image["id"]), "-d", "busy")
+    assert done.returncode == 7
+    assert "not pushed, updating" in done.stdout
+    assert (
+        run("partner-ota-hub-deploy.py", "-c", str(service.conf), "-i", str(image["id"]), "-d", "busy").returncode
+        == 253
+    )
+    assert "busy" not in service.sim.stats()["pushes"]
+    service.sim.change("busy", updating=False)
+    assert run("afero-ota", "deploy", "-i", str(image["id"]), "-d", "busy").returncode == 0
+    service.sim.change("busy", updating=True)
+    again = run("afero-ota", "deploy", "-i", str(image["id"]), "-d", "busy", "--json")
+    assert (again.returncode, json.loads(again.stdout)[0]["result"]) == (0, "updating")
+
+
+def test_a_file_of_devices_may_have_a_space_in_its_name(
+    run: Run, cloud: Api, service: RunningService, tmp_path: Path
+) -> None:
+    image = cloud.image(b"content")
+    service.sim.register("listed")
+    (tmp_path / "my devices.txt").write_text("listed\n")
+    done = run("afero-ota", "deploy", "-i", str(image["id"]), "-d", "@my devices.txt")
+    assert (done.returncode, service.sim.stats()["pushes"]["listed"]) == (0, 1)
+
+
+def test_an_image_without_a_file_is_pushed_by_no_tool(run: Run, cloud: Api, service: RunningService) -> None:
+    answer = cloud.call("POST", "DT/firmwareImages", json=cloud.pool_record(cloud.record()))
+    image = str(answer.json()["id"])
+    service.sim.register("spared")
+    assert run("afero-ota", "deploy", "-i", image, "-d", "spared").returncode == 4
+    old = run("partner-ota-hub-deploy.py", "-c", str(service.conf), "-i", image, "-d", "spared")
+    assert (old.returncode, "has no file in the cloud" in old.stdout) == (253, True)
+    assert "spared" not in service.sim.stats()["pushes"]
+
+
+def uploader(run: Run, service: RunningService, *arguments: str) -> Done:
     return run("partner-ota-hub-uploader.py", "-c", str(service.conf), "-s", *arguments)
 
 
-def test_the_old_uploaders_two_stages_work_and_may_be_repeated(service, run, tmp_path):
+def test_the_old_uploaders_two_stages_work_and_may_be_repeated(
+    service: RunningService, run: Run, tmp_path: Path
+) -> None:
     (tmp_path / "hub_update.bin").write_bytes(os.urandom(1000))
     first = uploader(run, service, "--createOTARecord", "-n", "31")
     assert (first.returncode, "OTA Record output to: full_ota_record.json" in first.stdout) == (0, True)
@@ -161,7 +339,9 @@ def test_the_old_uploaders_two_stages_work_and_may_be_repeated(service, run, tmp
     assert (again.returncode, "already uploaded:5, 1.0.31" in again.stdout) == (0, True)
 
 
-def test_the_documented_spelling_of_debug_makes_a_debug_version(service, run, tmp_path):
+def test_the_documented_spelling_of_debug_makes_a_debug_version(
+    service: RunningService, run: Run, tmp_path: Path
+) -> None:
     assert uploader(run, service, "--createOTARecord", "-n", "32", "--d").returncode == 0
     assert json.loads((tmp_path / "full_ota_record.json").read_text())["version"] == "1.0.32d"
 
@@ -176,11 +356,13 @@ def test_the_documented_spelling_of_debug_makes_a_debug_version(service, run, tm
         (["-h"], 0),
     ],
 )
-def test_the_old_uploaders_statuses_tell_the_truth(service, run, arguments, status):
+def test_the_old_uploaders_statuses_tell_the_truth(
+    service: RunningService, run: Run, arguments: list[str], status: int
+) -> None:
     assert uploader(run, service, *arguments).returncode == status
 
 
-def test_the_old_uploader_asks_bitbake_for_tmpdir(service, run, tmp_path):
+def test_the_old_uploader_asks_bitbake_for_tmpdir(service: RunningService, run: Run, tmp_path: Path) -> None:
     done = run(
         "partner-ota-hub-uploader.py",
         "-c",
@@ -188,13 +370,13 @@ def test_the_old_uploader_asks_bitbake_for_tmpdir(service, run, tmp_path):
         "--createOTARecord",
         "-n",
         "35",
-        env={"PATH": "/nowhere"},
+        env={"PATH": "/usr/bin:/bin"},  # without bitbake
     )
     assert done.returncode == 245
     assert "-s" in done.stdout
 
 
-def test_the_old_deploy_tool_lists_all_images_and_pushes_one(service, run, tmp_path):
+def test_the_old_deploy_tool_lists_all_images_and_pushes_one(service: RunningService, run: Run, tmp_path: Path) -> None:
     (tmp_path / "hub_update.bin").write_bytes(os.urandom(1000))
     uploader(run, service, "--createOTARecord", "-n", "36")
     uploader(run, service, "--uploadOTAImage", "-n", "36")
@@ -209,7 +391,7 @@ def test_the_old_deploy_tool_lists_all_images_and_pushes_one(service, run, tmp_p
     assert run("partner-ota-hub-deploy.py", "-c", str(service.conf), "-d", "nobody", "-i", image).returncode == 253
 
 
-def test_the_demo_goes_the_whole_way_without_bitbake_too(run):
+def test_the_demo_goes_the_whole_way_without_bitbake_too(run: Run) -> None:
     done = run("demo", env={"KAS_REPO_REF_DIR": "/nonexistent", "GIT_ALLOW_PROTOCOL": "none"})
     assert done.returncode == 0, done.stderr
     assert "No BitBake here" in done.stderr

@@ -1,20 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The exceptions a caller may see. Each has the exit status that the command line ends with.
-
-==== ===================== ==============================================================================
-exit class                 meaning
-==== ===================== ==============================================================================
-0    (none)                done, or nothing to do
-1    OtaError              anything that no line below describes (a file that cannot be written, …)
-2    ConfigError           the command line, the configuration or an input file is wrong: nothing was sent
-3    AuthError             the service does not accept the account, or the account lacks a privilege
-4    RefusedError          refused by us or by the service, and repeating it will not help
-5    ConflictError         the cloud holds something else under this version
-6    NetworkError          the service could not be reached or kept failing; safe to run again
-7    AbortedError          stopped on the way (by a person, or by a failure limit); safe to run again
-8    UnknownOutcomeError   a request that must not be repeated got no answer; look before running again
-==== ===================== ==============================================================================
-"""
+"""The exceptions a caller may see. Each has the exit status that the command line ends with, and what that status means."""
 
 from __future__ import annotations
 
@@ -26,6 +11,7 @@ class OtaError(Exception):
     """Base of all errors of this library; ``str()`` is a complete message for people."""
 
     exit_status = 1
+    meaning = "any other error"
 
 
 @dataclass(frozen=True)
@@ -48,6 +34,7 @@ class ConfigError(OtaError):
     """The configuration, the command line or an input file is wrong; carries every fault at once."""
 
     exit_status = 2
+    meaning = "command line, configuration or an input file is wrong; nothing was sent"
 
     def __init__(
         self, faults: Sequence[Fault] | str, warnings: Sequence[str] = (), where: str = "the OTA configuration"
@@ -66,12 +53,14 @@ class AuthError(OtaError):
     """Account, password or client not accepted, or a privilege is missing."""
 
     exit_status = 3
+    meaning = "the service does not accept the account, or the account lacks a privilege"
 
 
 class RefusedError(OtaError):
     """Refused, by this library or by the service; the same request again would be refused again."""
 
     exit_status = 4
+    meaning = "refused; repeating it will not help"
 
 
 class NotFoundError(RefusedError):
@@ -82,24 +71,28 @@ class ConflictError(OtaError):
     """The cloud already holds something different under this name, version or number."""
 
     exit_status = 5
+    meaning = "the cloud holds something else under this version"
 
 
 class NetworkError(OtaError):
     """The service could not be reached, or kept answering with errors, until the retries were used up."""
 
     exit_status = 6
+    meaning = "the service could not be reached; safe to run again"
 
 
 class AbortedError(OtaError):
     """Stopped before the end; what was done is in the journal."""
 
     exit_status = 7
+    meaning = "stopped on the way, or a device is busy with another update; safe to run again"
 
 
 class UnknownOutcomeError(OtaError):
     """A request that is not safe to repeat was sent and no usable answer came back."""
 
     exit_status = 8
+    meaning = "a push got no answer; look at the device before running again"
 
 
 def missing_module(module: str, debian: str, pypi: str) -> str:
@@ -111,3 +104,12 @@ def missing_module(module: str, debian: str, pypi: str) -> str:
         f"the Python that runs this ({python}) has no {module}; "
         f"install it: apt-get install {debian}  or  {python} -m pip install {pypi}"
     )
+
+
+def exit_statuses() -> dict[int, str]:
+    """Every exit status of the command line, and what it means."""
+    found, kinds = {0: "done, or nothing to do"}, [OtaError]
+    for kind in kinds:
+        found.setdefault(kind.exit_status, kind.meaning)
+        kinds += kind.__subclasses__()
+    return dict(sorted(found.items()))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The journal: one JSON object per line, appended and flushed to the disk, of every step that changed something.
+"""The journal: one JSON object per line, appended and flushed to the disk, for every step that changes something.
 
-It is the resume point, the audit log and the source of `afero-ota status`. It never holds a secret.
+A run resumes from it, `afero-ota status` shows it, and it is the audit log. It never holds a secret.
 """
 
 from __future__ import annotations
@@ -12,19 +12,51 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from enum import Enum
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Callable
 
-from . import __version__
+from . import __version__, text
 from .errors import AbortedError, OtaError
+
+Entry = dict[str, Any]  # one line of the file
+
+
+class Step(Enum):
+    """What was done; the values are what the file holds, and never change."""
+
+    RECORD = "record"
+    CREATE_RECORD = "create record"
+    PUBLISH = "publish"
+    DISSOCIATE = "dissociate"
+    UPLOAD = "upload"
+    MOVE = "move"
+    SET_URL = "set url"
+    ASSOCIATE = "associate"
+    PUSH = "push"
+
+
+class Outcome(Enum):
+    """How far a step is; the values are what the file holds, and never change."""
+
+    STARTED = "started"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # sent, and no usable answer came back
+    FOUND = "found"
+    CREATED = "created"
+    NOTHING_TO_DO = "nothing to do"
 
 
 class Journal:
-    """An append-only file of steps; without a path, the same in memory only. Use as a context manager."""
+    """An append-only file of steps; without a path, the same in memory only. Use as a context manager.
 
-    def __init__(self, path: str | None = None):
-        self.path = path
-        self.entries: list[dict[str, Any]] = read(path) if path else []
+    observer: called with each entry as it is noted.
+    """
+
+    def __init__(self, path: str | None = None, observer: Callable[[Entry], None] | None = None):
+        self.path, self._observer = path, observer
+        self.entries: list[Entry] = read(path) if path else []
         self._stream: IO[str] | None = None
 
     def __enter__(self) -> Journal:
@@ -50,35 +82,37 @@ class Journal:
             self._stream.close()
             self._stream = None
 
-    def note(self, step: str, outcome: str, **facts: Any) -> None:
-        """Append one line: time (UTC), tool version, step, outcome (started, done, failed, unknown) and facts."""
+    def note(self, step: Step, outcome: Outcome, **facts: Any) -> None:
+        """Append one line: time (UTC), tool version, step, outcome and facts."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        entry = {"time": now, "tool": __version__, "step": step, "outcome": outcome, **facts}
+        entry = {"time": now, "tool": __version__, "step": step.value, "outcome": outcome.value, **facts}
         self.entries.append(entry)
         if self._stream:
-            self._stream.write(json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n")
+            self._stream.write(text.to_json(entry) + "\n")
             self._stream.flush()
             os.fsync(self._stream.fileno())
+        if self._observer:
+            self._observer(entry)
 
     @contextlib.contextmanager
-    def step(self, step: str, **facts: Any) -> Iterator[dict[str, Any]]:
-        """Note a step as started, then as done with what the block adds to the yielded facts, or as failed."""
-        self.note(step, "started", **facts)
+    def step(self, step: Step, **facts: Any) -> Iterator[dict[str, Any]]:
+        """Note a step as started, then as done with the facts that the block adds to the yielded ones, or as failed."""
+        self.note(step, Outcome.STARTED, **facts)
         try:
             yield facts
         except Exception as error:
-            self.note(step, "failed", **facts, error=f"{type(error).__name__}: {error}")
+            self.note(step, Outcome.FAILED, **facts, error=f"{type(error).__name__}: {error}")
             raise
-        self.note(step, "done", **facts)
+        self.note(step, Outcome.DONE, **facts)
 
-    def last(self, step: str, **facts: Any) -> dict[str, Any] | None:
+    def last(self, step: Step, **facts: Any) -> Entry | None:
         """The newest entry of a step whose facts include the given ones, or None."""
-        wanted = {"step": step, **facts}
+        wanted = {"step": step.value, **facts}
         return next((entry for entry in reversed(self.entries) if wanted.items() <= entry.items()), None)
 
 
-def read(path: str) -> list[dict[str, Any]]:
-    """The entries of a journal file, oldest first; a line torn by a crash is passed over; no file, no entries."""
+def read(path: str) -> list[Entry]:
+    """The entries of a journal file, oldest first, without a line torn by a crash; none when there is no file."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             lines = stream.readlines()

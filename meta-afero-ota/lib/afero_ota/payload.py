@@ -38,7 +38,7 @@ def package(archive: str, destination: str, progress: Progress | None = None) ->
     Raises ConfigError for an archive that is missing or empty, OtaError when the destination cannot be written.
     """
     source = os.path.realpath(archive)
-    _size_of(source, archive)
+    check_file(source, archive)
     if os.path.realpath(destination) == source:
         return measure(destination, progress)
     folder = os.path.dirname(os.path.abspath(destination))
@@ -65,25 +65,24 @@ def package(archive: str, destination: str, progress: Progress | None = None) ->
 
 def measure(path: str, progress: Progress | None = None) -> Payload:
     """Hash a payload that is already there. Raises ConfigError when it is missing, unreadable or empty."""
-    _size_of(path, path)
+    check_file(path)
     try:
         return Payload(path, *_hash(path, None, progress))
     except OSError as error:
         raise ConfigError([Fault(path, f"cannot be read: {error.strerror}", "check its permissions")]) from None
 
 
-def _size_of(path: str, shown: str) -> int:
+def check_file(path: str, shown: str = "") -> None:
+    """Raise ConfigError when there is no file at `path` (`shown`: how the user named it), or an empty one."""
     try:
         size = os.stat(path).st_size if os.path.isfile(path) else None
     except OSError:
         size = None
     if size is None:
-        raise ConfigError([Fault(shown, "no such file", "build the image first, or name its archive")])
+        raise ConfigError([Fault(shown or path, "no such file", "build the image first, or name its archive")])
     if size == 0:
-        raise ConfigError(
-            [Fault(shown, "the image file is empty", "build the image again; an empty image is never sent")]
-        )
-    return size
+        remedy = "build the image again; an empty image is never sent"
+        raise ConfigError([Fault(shown or path, "the image file is empty", remedy)])
 
 
 def _share(source: str, target: str) -> bool:

@@ -1,31 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""Record → upload → associate: looks at what the cloud has and does only what is missing, so it can be cut anywhere and rerun.
+"""Record → upload → associate. Looks at what the cloud has and does only what is missing: can be stopped anywhere and run again.
 
-The cloud keeps no hash of an image, so the record is tagged `sha256:<28 digits>` when the image's URL is set; the tag tells
-every later run, on any machine, whether this content is the one that was uploaded.
+The cloud keeps no hash of an image, so the record gets the tag `sha256:<28 digits>` together with the image's URL. The tag
+tells every later run, on any machine, whether it is this content that was uploaded.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
+from . import manifest
+from . import payload as payloads
 from . import record as records
 from .errors import ConflictError, NetworkError, RefusedError, UnknownOutcomeError
-from .journal import Journal
+from .journal import Outcome, Step
 from .record import OtaRecord
-from .service import OtaService
 
 if TYPE_CHECKING:
-    from .payload import Payload, Progress
+    from .context import Context
+    from .payload import Payload
+    from .service import OtaService
 
 _LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for something that may appear late
 _CREATE_ATTEMPTS = 5
 _UPLOAD_ATTEMPTS = 3
 
-Log = Callable[[str], None]
 Found = TypeVar("Found")
 
 
@@ -34,37 +37,31 @@ class Publication:
     """What the cloud holds now. `changed` is False when there was nothing to do; `image_id` is the id that push takes."""
 
     record: OtaRecord
+    payload: Payload
     url: str
     image_id: str
     changed: bool
     warnings: tuple[str, ...] = ()
 
 
-def ensure_record(service: OtaService, wanted: Mapping[str, Any], journal: Journal, log: Log) -> tuple[OtaRecord, bool]:
-    """Find the record of (type 5, name, version), or create it. Returns it and whether it was created by this call.
+def ensure_record(context: Context, wanted: Mapping[str, Any]) -> tuple[OtaRecord, bool]:
+    """Find the record of (type 5, name, version), or create it. Returns it, and whether this call created it.
 
     wanted: the body from record.wanted(). Recovers a record whose 201 never arrived; creates no second one.
     """
+    service, journal = context.service, context.journal
     name, version = wanted["name"], wanted["version"]
     for _ in range(_CREATE_ATTEMPTS):
-        found = service.find_record(name, version)
-        if found is None and service.record_exists(name, version):
-            log(f"the service says that {name} {version} exists; waiting for it to be listed")
-            found = _look(lambda: service.find_record(name, version))
-            if found is None:
-                raise ConflictError(
-                    f"the service says that {name} {version} exists, but does not list it for partner {service.partner_id}. "
-                    "Use another build number."
-                )
+        found = _listed_record(context, name, version)
         if found is not None:
-            journal.note("record", "found", **_ids(found))
+            journal.note(Step.RECORD, Outcome.FOUND, **_ids(found))
             return found, False
         try:
-            with journal.step("create record", name=name, version=version) as facts:
+            with journal.step(Step.CREATE_RECORD, name=name, version=version) as facts:
                 created = service.create_record(wanted)
                 facts.update(_ids(created))
         except (UnknownOutcomeError, ConflictError) as error:
-            log(f"{error}; looking whether the record is there")
+            context.log(f"{error}; looking whether the record is there")
             failure: Exception = error
             found = _look(lambda: service.find_record(name, version))
         else:
@@ -74,7 +71,7 @@ def ensure_record(service: OtaService, wanted: Mapping[str, Any], journal: Journ
                 f"the service created {name} {version}, but does not list it. Run the same command again."
             )
         if found is not None:
-            journal.note("record", "created", **_ids(found))
+            journal.note(Step.RECORD, Outcome.CREATED, **_ids(found))
             return found, True
         if isinstance(failure, ConflictError):
             raise ConflictError(
@@ -83,37 +80,58 @@ def ensure_record(service: OtaService, wanted: Mapping[str, Any], journal: Journ
     raise failure
 
 
-def publish(
-    service: OtaService,
-    record: OtaRecord,
-    payload: Payload,
-    journal: Journal,
-    log: Log,
-    progress: Progress | None = None,
-) -> Publication:
+def _listed_record(context: Context, name: str, version: str) -> OtaRecord | None:
+    """The record, or None when the service says that there is none; waits for one that exists and is not listed yet."""
+    service = context.service
+    found = service.find_record(name, version)
+    if found is None and service.record_exists(name, version):
+        context.log(f"the service says that {name} {version} exists; waiting for it to be listed")
+        found = _look(lambda: service.find_record(name, version))
+        if found is None:
+            raise ConflictError(
+                f"the service says that {name} {version} exists, but does not list it for partner {service.partner_id}. "
+                "Use another build number."
+            )
+    return found
+
+
+def publish_file(context: Context, record: OtaRecord, path: str) -> Publication:
+    """Measure the payload at `path`, compare it with the manifest beside it if there is one, and `publish` it.
+
+    Raises what publish raises, and ConfigError when the file is missing, empty, or not the one that was packaged.
+    """
+    payload = payloads.measure(path, context.progress_of("hashing"))
+    if os.path.exists(manifest.path_of(path)):
+        manifest.verify(payload, manifest.read(path))
+    return publish(context, record, payload)
+
+
+def publish(context: Context, record: OtaRecord, payload: Payload) -> Publication:
     """Upload the payload as the content of `record` and associate it with the service's device type.
 
     record: as it is in the image; must be in the cloud under the same number, name and version.
-    Raises RefusedError for an offline or foreign record, ConflictError when the version has another content.
+    Raises RefusedError for an offline or unknown record, ConflictError when the version has another content.
     """
+    service, journal = context.service, context.journal
     known = _known(service, record)
     tag = records.content_tag(payload.sha256)
     image = service.image(record.version_number)
     if image is not None and image.get("url"):
         warnings = _compare(OtaRecord(image), known, tag, record)
-        log(f"{record.name} {record.version} is uploaded and associated already: nothing to do")
-        journal.note("publish", "nothing to do", sha256=payload.sha256, image=str(image.get("id")), **_ids(known))
-        return Publication(known, str(image["url"]), _image_id(image), False, warnings)
+        context.log(f"{record.name} {record.version} is uploaded and associated already: nothing to do")
+        facts = {"sha256": payload.sha256, "image": _image_id(image), **_ids(known)}
+        journal.note(Step.PUBLISH, Outcome.NOTHING_TO_DO, **facts)
+        return Publication(known, payload, str(image["url"]), _image_id(image), False, warnings)
     if image is not None:
         # Afero's tool leaves such images behind; whether the association follows a later url is not documented
-        log(f"{record.name} {record.version} is associated without an image: taking the association away first")
-        with journal.step("dissociate", **_ids(record)):
+        context.log(f"{record.name} {record.version} is associated without an image: taking the association away first")
+        with journal.step(Step.DISSOCIATE, **_ids(record)):
             service.dissociate(record.version_number)
     if known.url and known.content_tag and known.content_tag != tag:
         raise _other_content(record)
     if not (known.url and known.content_tag == tag):
-        known = _set_content(service, known, payload, tag, journal, log, progress)
-    return _associate(service, known, payload, journal, log)
+        known = _set_content(context, known, payload, tag)
+    return _associate(context, known, payload)
 
 
 def _known(service: OtaService, record: OtaRecord) -> OtaRecord:
@@ -156,18 +174,10 @@ def _other_content(record: OtaRecord) -> ConflictError:
     )
 
 
-def _set_content(
-    service: OtaService,
-    known: OtaRecord,
-    payload: Payload,
-    tag: str,
-    journal: Journal,
-    log: Log,
-    progress: Progress | None,
-) -> OtaRecord:
-    url = _send(service, payload, journal, log, progress)
+def _set_content(context: Context, known: OtaRecord, payload: Payload, tag: str) -> OtaRecord:
+    service, url = context.service, _send(context, payload)
     tags = [*(t for t in known.tags if not t.startswith(records.CONTENT_TAG)), tag]
-    with journal.step("set url", url=url, sha256=payload.sha256, **_ids(known)):
+    with context.journal.step(Step.SET_URL, url=url, sha256=payload.sha256, **_ids(known)):
         service.update_record(known, url, tags)
     # the association must repeat the record exactly as the pool has it now
     updated = _look(lambda: _with_url(service, known.version_number, url))
@@ -183,12 +193,13 @@ def _with_url(service: OtaService, version_number: str, url: str) -> OtaRecord |
     return found if found is not None and found.url == url else None
 
 
-def _send(service: OtaService, payload: Payload, journal: Journal, log: Log, progress: Progress | None) -> str:
-    """Upload and move; the URL of the moved file. A refused move means that the upload has to be repeated."""
+def _send(context: Context, payload: Payload) -> str:
+    """Upload and move; returns the URL of the moved file. A refused move means that the upload has to be repeated."""
+    service, journal = context.service, context.journal
     for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
         last = attempt == _UPLOAD_ATTEMPTS
-        with journal.step("upload", sha256=payload.sha256, size=payload.size) as facts:
-            identifier = service.upload_binary(payload.path, payload.size, progress)
+        with journal.step(Step.UPLOAD, sha256=payload.sha256, size=payload.size) as facts:
+            identifier = service.upload_binary(payload.path, payload.size, context.progress_of("uploading"))
             facts["identifier"] = identifier
         if identifier.lower() != payload.sha256.lower():
             problem = f"the service computed {identifier or 'no hash'} of what it received, the file has SHA-256 {payload.sha256}"
@@ -196,39 +207,40 @@ def _send(service: OtaService, payload: Payload, journal: Journal, log: Log, pro
                 raise RefusedError(
                     f"{problem}. Nothing was associated. Check the network path (a proxy that changes content?) and upload again."
                 )
-            log(f"{problem}; uploading again")
+            context.log(f"{problem}; uploading again")
             continue
         try:
-            with journal.step("move", sha256=payload.sha256) as facts:
+            with journal.step(Step.MOVE, sha256=payload.sha256) as facts:
                 url = facts["url"] = service.move_to_repository(identifier)
         except (RefusedError, ConflictError) as error:
             if last:
                 raise
-            log(f"{error}; uploading again")
+            context.log(f"{error}; uploading again")
             continue
         if url:
             return url
         if last:
             break
-        log("the service moved the image, but named no URL; uploading again")
+        context.log("the service moved the image, but named no URL; uploading again")
     raise NetworkError(
         f"{service.base_url}: the service names no repository URL for the uploaded image. Run the same command again."
     )
 
 
-def _associate(service: OtaService, known: OtaRecord, payload: Payload, journal: Journal, log: Log) -> Publication:
-    with journal.step("associate", sha256=payload.sha256, deviceType=service.device_type_id, **_ids(known)) as facts:
+def _associate(context: Context, known: OtaRecord, payload: Payload) -> Publication:
+    service, ids = context.service, {"deviceType": context.service.device_type_id, **_ids(known)}
+    with context.journal.step(Step.ASSOCIATE, sha256=payload.sha256, **ids) as facts:
         try:
             image: Mapping[str, Any] | None = service.associate(known)
         except ConflictError:
-            log("the service says that it is associated already")
+            context.log("the service says that it is associated already")
             image = None
         if not image or not image.get("id"):
             image = _look(lambda: service.image(known.version_number))
         if image is None:
             raise NetworkError("the association is not shown by the service yet. Run the same command again.")
         facts["image"] = _image_id(image)
-    return Publication(known, known.url, _image_id(image), True)
+    return Publication(known, payload, known.url, _image_id(image), True)
 
 
 def _image_id(image: Mapping[str, Any]) -> str:

@@ -6,73 +6,134 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable
+from enum import Enum
+from typing import Any
 
-from .errors import ConfigError, Fault, NotFoundError, OtaError, UnknownOutcomeError
-from .journal import Journal
+from . import journal
+from .context import Context
+from .errors import (
+    AbortedError,
+    ConfigError,
+    Fault,
+    NetworkError,
+    NotFoundError,
+    OtaError,
+    RefusedError,
+    UnknownOutcomeError,
+)
 from .service import OtaService, account_ids, running_version
 
 SETTLE = 30.0  # seconds; a pushed device starts about 20 s after the push (docs/LinuxSDK-FullImageUpdate.md)
 _POLL = 2.0
 
-Log = Callable[[str], None]
+
+class Result(str, Enum):
+    """What became of one device."""
+
+    PUSHED = "pushed"
+    ALREADY = "already"  # runs this version or a newer one
+    UPDATING = "updating"  # the update that the journal says was pushed is under way
+    SENT_BEFORE = "sent before"
+    BUSY = "not pushed, updating"  # an update that the journal does not know is under way
+    FAILED = "failed"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one device: pushed, already (runs it), updating, sent before, or failed with the reason."""
+    """What became of one device, with the details for people, and the error that ended it if there was one."""
 
     device_id: str
-    result: str
+    result: Result
     detail: str = ""
+    error: OtaError | None = None
 
     @property
     def ok(self) -> bool:
-        return self.result != "failed"
+        """Whether the device runs the image, or was told to install it."""
+        return self.result not in (Result.BUSY, Result.FAILED)
 
 
-def read_devices(text: str, base: str = "") -> list[str]:
-    """Device ids from text: separated by spaces or commas; `@file` stands for the ids in a file, `#` starts a comment there.
+@dataclass(frozen=True)
+class Image:
+    """An image of a device type. id: the association's own; version_number: what a device reports once it runs the image."""
 
-    base: folder that a relative file name is taken from. Raises ConfigError; no id is returned twice.
+    id: str
+    version_number: str
+
+
+def exit_status(outcomes: Iterable[Outcome]) -> int:
+    """The exit status of a push to several devices, 0 when all are ok.
+
+    What a repeat will not mend comes first (the status of the first such error), then the network, then devices that
+    are busy with another update, which counts as stopped on the way.
+    """
+    statuses = [_status(outcome) for outcome in outcomes if not outcome.ok]
+    later = [status for status in (NetworkError.exit_status, AbortedError.exit_status) if status in statuses]
+    return next((status for status in statuses if status not in later), later[0] if later else 0)
+
+
+def _status(outcome: Outcome) -> int:
+    return outcome.error.exit_status if outcome.error else AbortedError.exit_status
+
+
+def split_ids(text: str) -> list[str]:
+    """The words of a text that are separated by spaces or commas."""
+    return [word for word in re.split(r"[\s,]+", text) if word]
+
+
+def read_devices(words: Iterable[str], base: str = "") -> list[str]:
+    """Device ids from words: ids separated by spaces or commas, or `@` and the name of a file of them (`#` starts a comment).
+
+    base: the folder that a relative file name starts from. Raises ConfigError; no id is returned twice.
     """
     devices: list[str] = []
-    for word in re.split(r"[\s,]+", text.strip()):
-        if not word.startswith("@"):
-            devices.append(word)
-            continue
-        path = os.path.join(base, word[1:])
-        try:
-            with open(path, encoding="utf-8") as stream:
-                lines = [line.split("#")[0] for line in stream]
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            remedy = "name a file with one device id a line"
-            raise ConfigError([Fault(path, f"the list of devices cannot be read: {reason}", remedy)]) from None
-        devices += re.split(r"[\s,]+", " ".join(lines).strip())
-    return list(dict.fromkeys(device for device in devices if device))
+    for word in words:
+        if word.startswith("@"):
+            devices += _listed(os.path.join(base, word[1:]))
+        else:
+            devices += split_ids(word)
+    return list(dict.fromkeys(devices))
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            lines = [line.split("#")[0] for line in stream]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        remedy = "name a file with one device id a line"
+        raise ConfigError([Fault(path, f"the list of devices cannot be read: {reason}", remedy)]) from None
+    return split_ids(" ".join(lines))
+
+
+def find_image(service: OtaService, image_id: str) -> Image:
+    """The image of the service's device type that has this id. Raises RefusedError when there is none, or it has no file."""
+    image = next((image for image in service.images() if str(image.get("id")) == image_id), None)
+    if image is None:
+        raise RefusedError(
+            f"device type {service.device_type_id} has no image with the id {image_id}; `afero-ota list` shows the ids "
+            "(the id of a record is another number)"
+        )
+    if not image.get("url"):
+        raise RefusedError(f"image {image_id} has no file in the cloud; upload it first")
+    return Image(image_id, str(image.get("versionNumber", "")))
 
 
 def push(
-    service: OtaService,
-    image_id: str,
-    version_number: str,
-    devices: Iterable[str],
-    journal: Journal,
-    log: Log,
-    again: bool = False,
-    settle: float = SETTLE,
+    context: Context, image: Image, devices: Sequence[str], again: bool = False, settle: float = SETTLE
 ) -> list[Outcome]:
     """Push an image to each device in turn and return what became of each.
 
-    image_id: the association's own id; version_number: what a device reports (attribute 2005) once it runs the image.
     A device that runs this version or a newer one, that is updating, or that the journal says was sent this image, is not
     pushed; `again` overrules the journal. settle: seconds to watch a device whose push got no answer.
     Raises UnknownOutcomeError when a push got no answer and the device does not show one: nothing is pushed after that.
     """
-    one = _Push(service, _account(service), image_id, version_number, journal, log, again, settle)
+    one = _Push(context, _account(context.service), image, again, settle)
     outcomes = []
     for device in devices:
         try:
@@ -80,8 +141,8 @@ def push(
         except UnknownOutcomeError:
             raise
         except OtaError as error:
-            outcome = Outcome(device, "failed", str(error))
-        log(f"{device}: {outcome.result}" + (f" ({outcome.detail})" if outcome.detail else ""))
+            outcome = Outcome(device, Result.FAILED, str(error), error)
+        context.log(f"{device}: {outcome.result}" + (f" ({outcome.detail})" if outcome.detail else ""))
         outcomes.append(outcome)
     return outcomes
 
@@ -99,66 +160,89 @@ def _account(service: OtaService) -> str:
 class _Push:
     """One image on its way to devices."""
 
-    service: OtaService
+    context: Context
     account: str
-    image_id: str
-    version_number: str
-    journal: Journal
-    log: Log
+    image: Image
     again: bool
     settle: float
 
     def device(self, device: str) -> Outcome:
-        settled = self._settled(device)
-        if settled:
-            return settled
-        facts = {"image": self.image_id, "versionNumber": self.version_number, "device": device}
-        earlier = self.journal.last("push", image=self.image_id, device=device)
-        if earlier and not self.again:
-            if earlier["outcome"] == "done":
-                return Outcome(device, "sent before", f"at {earlier['time']}; --again pushes it once more")
-            if earlier["outcome"] in ("started", "unknown"):
-                return self._watch(device, facts)
-        self.journal.note("push", "started", **facts)
-        try:
-            self.service.push(self.image_id, device)
-        except UnknownOutcomeError as error:
-            self.log(f"{device}: {error}; watching whether it starts")
-            self.journal.note("push", "unknown", **facts)
-            return self._watch(device, facts)
-        except OtaError as error:
-            self.journal.note("push", "failed", **facts, error=str(error))
-            raise
-        self.journal.note("push", "done", **facts)
-        return Outcome(device, "pushed")
+        log, image = self.context.journal, self.image
+        earlier = log.last(journal.Step.PUSH, image=image.id, device=device)
+        sent = _sent(earlier)
+        state = self._state(device)
+        outcome = self._running(device, state)
+        if outcome:
+            return outcome
+        if state.get("updating") is True:
+            return self._updating(device) if sent else self._busy(device)
+        if earlier and sent and not self.again:
+            if earlier["outcome"] == journal.Outcome.DONE.value:
+                detail = f"at {earlier['time']}; --again pushes it once more"
+                return Outcome(device, Result.SENT_BEFORE, detail)
+            return self._watch(device)
+        return self._send(device)
 
-    def _settled(self, device: str) -> Outcome | None:
-        """The outcome for a device that needs no push, or None."""
+    def _send(self, device: str) -> Outcome:
+        self._note(journal.Outcome.STARTED, device)
         try:
-            state = self.service.device(self.account, device)
+            self.context.service.push(self.image.id, device)
+        except UnknownOutcomeError as error:
+            self.context.log(f"{device}: {error}; watching whether it starts")
+            self._note(journal.Outcome.UNKNOWN, device)
+            return self._watch(device)
+        except OtaError as error:
+            self._note(journal.Outcome.FAILED, device, error=str(error))
+            raise
+        self._note(journal.Outcome.DONE, device)
+        return Outcome(device, Result.PUSHED)
+
+    def _watch(self, device: str) -> Outcome:
+        """Whether a push without an answer arrived: the device shows it, or nobody knows."""
+        end = time.monotonic() + self.settle
+        while True:
+            state = self._state(device)
+            outcome = self._running(device, state)
+            if outcome is None and state.get("updating") is True:
+                outcome = self._updating(device)
+            if outcome:
+                self._note(journal.Outcome.DONE, device, seen=outcome.result.value)
+                return outcome
+            if time.monotonic() > end:
+                raise UnknownOutcomeError(
+                    f"{device}: a push of image {self.image.id} was sent and never answered, and the device has not started to "
+                    "update. Look at the device; if it stays as it is, push again with --again."
+                )
+            time.sleep(min(_POLL, max(0.05, self.settle / 10)))
+
+    def _state(self, device: str) -> Mapping[str, Any]:
+        try:
+            return self.context.service.device(self.account, device)
         except NotFoundError:
             raise NotFoundError(
                 f"the account {self.account} has no device {device}: a device must belong to the account that pushes"
             ) from None
-        running, wanted = running_version(state), self.version_number
-        if running is not None and wanted.isdigit() and running >= int(wanted):
-            newer = "" if running == int(wanted) else ", which is newer: the service never downgrades"
-            return Outcome(device, "already", f"runs {running}{newer}")
-        if state.get("updating") is True:
-            return Outcome(device, "updating", "an update is under way")
-        return None
 
-    def _watch(self, device: str, facts: dict[str, Any]) -> Outcome:
-        """Whether a push without an answer arrived: the device shows it, or nobody knows."""
-        end = time.monotonic() + self.settle
-        while True:
-            settled = self._settled(device)
-            if settled:
-                self.journal.note("push", "done", **facts, seen=settled.result)
-                return settled
-            if time.monotonic() > end:
-                raise UnknownOutcomeError(
-                    f"{device}: a push of image {self.image_id} was sent and never answered, and the device has not started to "
-                    "update. Look at the device; if it stays as it is, push again with --again."
-                )
-            time.sleep(min(_POLL, max(0.05, self.settle / 10)))
+    def _running(self, device: str, state: Mapping[str, Any]) -> Outcome | None:
+        running, wanted = running_version(state), self.image.version_number
+        if running is None or not wanted.isdigit() or running < int(wanted):
+            return None
+        newer = "" if running == int(wanted) else ", which is newer: the service never downgrades"
+        return Outcome(device, Result.ALREADY, f"runs {running}{newer}")
+
+    def _updating(self, device: str) -> Outcome:
+        return Outcome(device, Result.UPDATING, "an update is under way")
+
+    def _busy(self, device: str) -> Outcome:
+        detail = "an update that was not pushed from here is under way; run the same command again when it has ended"
+        return Outcome(device, Result.BUSY, detail)
+
+    def _note(self, outcome: journal.Outcome, device: str, **facts: Any) -> None:
+        ids = {"image": self.image.id, "versionNumber": self.image.version_number, "device": device}
+        self.context.journal.note(journal.Step.PUSH, outcome, **ids, **facts)
+
+
+def _sent(earlier: journal.Entry | None) -> bool:
+    """Whether an entry of the journal says that the push may have reached the service."""
+    done = (journal.Outcome.STARTED, journal.Outcome.DONE, journal.Outcome.UNKNOWN)
+    return earlier is not None and earlier["outcome"] in [outcome.value for outcome in done]

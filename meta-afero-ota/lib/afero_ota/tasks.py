@@ -23,7 +23,7 @@ import afero_ota.record
 import afero_ota.report
 import afero_ota.slot
 
-from . import checks, config, credentials, errors, journal, publish, rollout, service
+from . import checks, config, context, credentials, errors, journal, publish, rollout, service, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,12 +111,12 @@ def create_record(d: Any) -> None:
         return
     with _errors():
         wanted = json.loads(_value(d, "AFERO_OTA_REQUEST"))
-        with _cloud(d, config.PUBLISH_NEEDS) as (cloud, log):
-            record, created = publish.ensure_record(cloud, wanted["record"], log, bb.note)
+        with _cloud(d, config.PUBLISH_NEEDS) as work:
+            record, created = publish.ensure_record(work, wanted["record"])
         path = os.path.join(_value(d, "AFERO_OTA_RECORD_DIR"), afero_ota.record.FILE_NAME)
         afero_ota.files.write_text(path, afero_ota.record.dumps(afero_ota.record.as_created(record)))
         verb = "created" if created else "found"
-        bb.plain(
+        _plain(
             f"OTA record {verb}: {record.name} {record.version}, versionNumber {record.version_number}, id {record.id}"
         )
 
@@ -158,31 +158,29 @@ def package(d: Any) -> None:
         )
         report = afero_ota.report.markdown(afero_ota.manifest.read(target))
         afero_ota.files.write_text(target + afero_ota.report.SUFFIX, report)
-        bb.plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {_payload_path(d)}")
+        _plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {_payload_path(d)}")
 
 
 def upload(d: Any) -> None:
     """do_upload_ota: the packaged image is in the cloud and offered to its device type afterwards."""
-    with _errors(), _cloud(d, config.PUBLISH_NEEDS) as (cloud, log):
-        _publish(d, cloud, log)
+    with _errors(), _cloud(d, config.PUBLISH_NEEDS) as work:
+        _publish(d, work)
 
 
 def deploy(d: Any) -> None:
     """do_deploy_ota: as upload, then push to AFERO_OTA_DEVICES."""
     with _errors():
-        devices = rollout.read_devices(_value(d, "AFERO_OTA_DEVICES"), _value(d, "TOPDIR"))
-        with _cloud(d, config.PUBLISH_NEEDS) as (cloud, log):
-            done = _publish(d, cloud, log)
+        devices = rollout.read_devices(rollout.split_ids(_value(d, "AFERO_OTA_DEVICES")), _value(d, "TOPDIR"))
+        with _cloud(d, config.PUBLISH_NEEDS) as work:
+            done = _publish(d, work)
             if not devices:
                 bb.plain(
                     'AFERO_OTA_DEVICES names no device, so nothing was pushed; write: AFERO_OTA_DEVICES = "ID ID" or "@file"'
                 )
                 return
-            outcomes = rollout.push(cloud, done.image_id, done.record.version_number, devices, log, bb.note)
+            outcomes = rollout.push(work, rollout.Image(done.image_id, done.record.version_number), devices)
         for outcome in outcomes:
-            bb.plain(
-                f"device {outcome.device_id}: {outcome.result}" + (f", {outcome.detail}" if outcome.detail else "")
-            )
+            _plain(f"device {outcome.device_id}: {outcome.result}" + (f", {outcome.detail}" if outcome.detail else ""))
         failed = [outcome.device_id for outcome in outcomes if not outcome.ok]
         if failed:
             raise errors.OtaError(
@@ -342,34 +340,42 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except errors.OtaError as error:
-        bb.fatal(str(error))
+        bb.fatal(text.message(error))
+
+
+def _note(message: str) -> None:
+    bb.note(text.visible(message))
+
+
+def _plain(message: str) -> None:
+    bb.plain(text.visible(message))
 
 
 @contextlib.contextmanager
-def _cloud(d: Any, needs: Sequence[str]) -> Iterator[tuple[service.OtaService, journal.Journal]]:
-    """A client for the image's partner and device type, and the image's journal."""
+def _cloud(d: Any, needs: Sequence[str]) -> Iterator[context.Context]:
+    """A client for the image's partner and device type, the image's journal, and BitBake's log and progress bar."""
     # a task's environment is empty but for PATH and its like: give back the proxy and the certificates
     os.environ.update(bb.fetch2.get_fetcher_environment(d))
     _redact_server_log(d)
     if not _conf_path(d) and not _environment(d):
         raise errors.ConfigError([_no_file()])
     settings = _load(d, needs)
-    cloud = service.connect(settings, log=bb.note)
+    cloud = service.connect(settings, log=_note)
     with journal.Journal(_value(d, "AFERO_OTA_JOURNAL")) as log:
-        yield cloud, log
+        progress = _progress(d)
+        yield context.Context(
+            cloud, log, _note, lambda what, done, total: progress(done, total) if what == "uploading" else None
+        )
 
 
-def _publish(d: Any, cloud: service.OtaService, log: journal.Journal) -> publish.Publication:
+def _publish(d: Any, work: context.Context) -> publish.Publication:
     path = _payload_path(d)
-    document = afero_ota.manifest.read(path)
-    record = afero_ota.record.OtaRecord(document.get("record") or {})
-    made = afero_ota.payload.measure(path)
-    afero_ota.manifest.verify(made, document)
-    done = publish.publish(cloud, record, made, log, bb.note, _progress(d))
+    record = afero_ota.record.OtaRecord(afero_ota.manifest.read(path).get("record") or {})
+    done = publish.publish_file(work, record, path)
     for warning in done.warnings:
-        bb.warn(warning)
+        bb.warn(text.visible(warning))
     verb = "uploaded" if done.changed else "nothing to do, uploaded before"
-    bb.plain(
+    _plain(
         f"OTA image {record.name} {record.version} {verb}: versionNumber {record.version_number}, image id {done.image_id}, {path}"
     )
     return done
