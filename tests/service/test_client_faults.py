@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The client against every fault at every call: the cloud ends right, nothing is done twice, errors tell the truth."""
+"""Every fault at every call of the client: the cloud ends in the right state, nothing is done twice, errors tell the truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -39,7 +41,8 @@ CALLS = {
     "push": "PUT DT/firmwareImages/*/push",
 }
 HTML = "<html><body>Bad gateway</body></html>"
-FAULTS = {
+Rule = dict[str, Any]
+FAULTS: dict[str, Rule] = {
     "refuse": {"do": "refuse"},
     "reset before": {"do": "reset", "at": "before"},
     "reset after": {"do": "reset", "at": "after"},
@@ -60,7 +63,7 @@ FAULTS = {
     "fields missing": {"do": "fields", "drop": ["versionNumber", "description", "createdTimestamp"]},
     "fields added": {"do": "fields", "add": {"unknown": [1, {"a": None}]}},
 }
-ONLY = {
+ONLY: dict[str, dict[str, Rule]] = {
     "upload": {
         "wrong hash": {"do": "hash", "value": "wrong"},
         "upper-case hash": {"do": "hash", "value": "upper"},
@@ -75,7 +78,7 @@ ONLY = {
         "lag": {"do": "lag", "seconds": 0.3},
     },
 }
-TIMES = {"once": {"nth": 1}, "for ever": "always"}
+TIMES: dict[str, Any] = {"once": {"nth": 1}, "for ever": "always"}
 # the faults that are also played for ever, one of each way to end a call
 LASTING = ("refuse", "reset before", "reset after", "500", "503", "not json", "no hash", "lag")
 CASES = [
@@ -88,18 +91,20 @@ CASES = [
 IMPATIENT = Patience(connect=1, stall=0.5, attempts=3, first_pause=0.02, longest_pause=0.05)
 CONTENT = random.Random(1).randbytes(300_000)
 _numbers = itertools.count(1)
+Tally = tuple["Counter[str]", "Counter[str]"]
 
 
 @pytest.fixture(scope="module")
-def service():
+def service() -> Iterator[RunningService]:
     with RunningService() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def tally(request):
-    """Counts cases tried and ended right per call, and prints the table at the end."""
-    tried, right = Counter(), Counter()
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Counts the cases tried and those that ended right, per call, and prints the table at the end."""
+    tried: Counter[str] = Counter()
+    right: Counter[str] = Counter()
     yield tried, right
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
@@ -110,15 +115,15 @@ def tally(request):
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch):
-    """The same number of looks as for users, with shorter pauses."""
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many looks as for users, with shorter pauses."""
     monkeypatch.setattr(publish, "_LOOKS", (0.0, 0.05, 0.1, 0.2))
 
 
 class Attempt:
     """One build number on its way to one device, with the client's journal."""
 
-    def __init__(self, service, folder):
+    def __init__(self, service: RunningService, folder: Path):
         self.service, self.number = service, str(next(_numbers))
         self.device, self.version = f"device-{self.number}", f"1.0.{self.number}"
         self.journal = str(folder / "journal.jsonl")
@@ -127,7 +132,7 @@ class Attempt:
         self.payload = payload.measure(str(path))
         service.sim.register(self.device)
 
-    def run(self):
+    def run(self) -> list[rollout.Outcome]:
         """The whole flow with a fresh client, as a rerun of the command line is."""
         settings = config.load(str(self.service.conf), {}, {}, config.PUBLISH_NEEDS)
         cloud = connect(settings, IMPATIENT)
@@ -139,8 +144,8 @@ class Attempt:
             image = rollout.Image(done.image_id, done.record.version_number)
             return rollout.push(context, image, [self.device], settle=0.3)
 
-    def check(self):
-        """Exactly one record, one association, the right bytes; pushes of the device."""
+    def check(self) -> int:
+        """There is exactly one record, one association, with the right bytes. Returns how often the device was pushed."""
         headers = {"Authorization": f"Bearer {self.service.token()}"}
         partner = f"{self.service.url}/v1/ota/partners/{self.service.partner_id}"
         places = (f"{partner}/pool/types/5", f"{partner}/deviceTypes/{self.service.device_type_id}/firmwareImages")
@@ -153,17 +158,21 @@ class Attempt:
         assert urls[0] == urls[1]
         content = requests.get(urls[0], timeout=30).content
         assert hashlib.sha256(content).hexdigest() == self.payload.sha256
-        return self.service.sim.stats()["pushes"].get(self.device, 0)
+        pushes: int = self.service.sim.stats()["pushes"].get(self.device, 0)
+        return pushes
 
 
 @pytest.mark.parametrize(("call", "fault", "times"), CASES, ids=[" - ".join(case) for case in CASES])
-def test_the_cloud_ends_right_and_no_device_is_pushed_twice(service, tally, tmp_path, call, fault, times):
+def test_the_cloud_ends_in_the_right_state_and_no_device_is_pushed_twice(
+    service: RunningService, tally: Tally, tmp_path: Path, call: str, fault: str, times: str
+) -> None:
     tried, right = tally
     tried[call] += 1
     attempt = Attempt(service, tmp_path)
     rule = {"match": CALLS[call], "when": TIMES[times], **{**FAULTS, **ONLY.get(call, {})}[fault]}
     service.sim.set_faults({"rules": [rule]})
-    outcomes, failures = None, []
+    outcomes: list[rollout.Outcome] | None = None
+    failures: list[errors.OtaError] = []
     try:
         for _ in range(2):
             try:
@@ -190,7 +199,7 @@ def test_the_cloud_ends_right_and_no_device_is_pushed_twice(service, tally, tmp_
     right[call] += 1
 
 
-def test_a_passing_fault_is_overcome_without_a_second_run(service, tmp_path):
+def test_a_passing_fault_is_overcome_without_a_second_run(service: RunningService, tmp_path: Path) -> None:
     attempt = Attempt(service, tmp_path)
     rules = [
         {"match": match, "when": {"nth": 1}, "do": "reset", "at": "before"}
@@ -226,7 +235,9 @@ def test_a_passing_fault_is_overcome_without_a_second_run(service, tmp_path):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_the_kind_of_error_tells_what_happened(service, tmp_path, rule, kind):
+def test_the_kind_of_error_tells_what_happened(
+    service: RunningService, tmp_path: Path, rule: Rule, kind: type[errors.OtaError]
+) -> None:
     attempt = Attempt(service, tmp_path)
     service.sim.set_faults({"rules": [rule]})
     try:
@@ -236,7 +247,7 @@ def test_the_kind_of_error_tells_what_happened(service, tmp_path, rule, kind):
         service.sim.set_faults({})
 
 
-# where an upload can be cut: before and after each of its calls was carried out, and in the middle of the file
+# where an upload can be cut: before and after the service carries out each of its calls, and in the middle of the file
 KILL_POINTS = [
     {"match": CALLS[call], "do": "stall", "at": at, "seconds": 600}
     for call in ("log in", "list records", "find image", "upload", "move", "set url", "associate")
@@ -248,7 +259,9 @@ KILL_POINTS = [
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_an_upload_that_is_killed_at_any_point_is_finished_by_the_next_run(service, tmp_path, seed):
+def test_an_upload_that_is_killed_at_any_point_is_finished_by_the_next_run(
+    service: RunningService, tmp_path: Path, seed: int
+) -> None:
     attempt, chance = Attempt(service, tmp_path), random.Random(seed)
     environment = {**os.environ, "AFERO_OTA_CONF": str(service.conf)}
     common = [str(CLI)]
@@ -256,7 +269,7 @@ def test_an_upload_that_is_killed_at_any_point_is_finished_by_the_next_run(servi
         [*common, "record", "-n", attempt.number], cwd=tmp_path, env=environment, check=True, capture_output=True
     )
 
-    def upload_until(rule):
+    def upload_until(rule: Rule) -> bool:
         """True when the upload was killed at the rule's call; False when it ended well without that call."""
         service.sim.set_faults({"rules": [{**rule, "when": {"nth": 1}}]})
         process = subprocess.Popen([*common, "upload"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
@@ -278,7 +291,7 @@ def test_an_upload_that_is_killed_at_any_point_is_finished_by_the_next_run(servi
     assert attempt.check() == 0
 
 
-def test_names_with_reserved_characters_reach_the_service_as_they_are(service):
+def test_names_with_reserved_characters_reach_the_service_as_they_are(service: RunningService) -> None:
     settings = config.load(str(service.conf), {}, {}, config.PUBLISH_NEEDS)
     cloud = connect(settings)
     name, version = "a/b?c#d%e é", "..;1"
@@ -290,7 +303,7 @@ def test_names_with_reserved_characters_reach_the_service_as_they_are(service):
     assert not cloud.record_exists("a", version)
 
 
-def test_a_record_is_found_on_any_page(service):
+def test_a_record_is_found_on_any_page(service: RunningService) -> None:
     settings = config.load(str(service.conf), {}, {}, config.PUBLISH_NEEDS)
     cloud = connect(settings)
     for number in range(60):
@@ -298,7 +311,7 @@ def test_a_record_is_found_on_any_page(service):
     assert all(cloud.find_record("Many", f"1.{number}") for number in (0, 30, 59))
 
 
-def test_a_token_that_ends_soon_is_renewed_on_the_way(tmp_path):
+def test_a_token_that_ends_soon_is_renewed_on_the_way(tmp_path: Path) -> None:
     with RunningService(arguments=("--token-lifetime", "1")) as short:
         settings = config.load(str(short.conf), {}, {}, config.PUBLISH_NEEDS)
         cloud = connect(settings)
@@ -333,13 +346,17 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
-def test_a_large_upload_takes_little_memory_and_no_longer_than_curl(service, tmp_path, capsys):
+def test_a_large_upload_takes_little_memory_and_no_longer_than_curl(
+    service: RunningService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "large.bin"
     with path.open("wb") as stream:
         stream.truncate(1 << 30)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    seconds, peaks, identifiers = {}, {}, []
-    # in turn, and the best of three: what else this machine does is no matter of the client
+    seconds: dict[str, float] = {}
+    peaks: dict[str, int] = {}
+    identifiers: list[str] = []
+    # in turn, and the best of three: what else this machine does must not count against the client
     for name, code in [*UPLOADERS.items()] * 3:
         command = [sys.executable, "-c", UPLOADER % code, str(service.conf), str(path), service.token()]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -355,5 +372,5 @@ def test_a_large_upload_takes_little_memory_and_no_longer_than_curl(service, tmp
     content = hashlib.sha256(bytes(1 << 20) * 1024).hexdigest()
     assert all(content in identifier for identifier in identifiers)
     assert peaks["this client"] < 64
-    # a tenth, and what a start of a connection may take on a busy machine
+    # a tenth, and what starting a connection may take on a busy machine
     assert seconds["this client"] < 1.1 * seconds["curl -T"] + 0.5

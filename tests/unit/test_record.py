@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The OTA record: version strings, the file, and the copy in an image."""
 
+from __future__ import annotations
+
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -23,16 +26,16 @@ CREATED = {
 
 
 @pytest.mark.parametrize(("debug", "expected"), [(False, "1.0.2"), (True, "1.0.2d")])
-def test_a_version_is_version_dot_build_number_and_d_for_debug(debug, expected):
+def test_a_version_is_version_dot_build_number_and_d_for_debug(debug: bool, expected: str) -> None:
     assert record.full_version("1.0", "2", debug) == expected
 
 
-def test_equal_records_give_equal_bytes_whatever_the_order_of_their_fields():
+def test_equal_records_give_equal_bytes_whatever_the_order_of_their_fields() -> None:
     backwards = dict(reversed(list(CREATED.items())))
     assert record.dumps(record.OtaRecord(CREATED)) == record.dumps(record.OtaRecord(backwards))
 
 
-def test_a_written_record_reads_back_equal_with_sorted_keys_and_four_spaces(tmp_path):
+def test_a_written_record_reads_back_equal_with_sorted_keys_and_four_spaces(tmp_path: Path) -> None:
     path = str(tmp_path / "full-ota-record.json")
     files.write_text(path, record.dumps(record.OtaRecord(CREATED)))
     assert dict(record.read(path).fields) == CREATED
@@ -42,12 +45,12 @@ def test_a_written_record_reads_back_equal_with_sorted_keys_and_four_spaces(tmp_
 @pytest.mark.parametrize(
     "there,asked", [(record.FILE_NAME, record.CLASSIC_FILE_NAME), (record.CLASSIC_FILE_NAME, record.FILE_NAME)]
 )
-def test_a_record_is_found_under_either_spelling_of_its_file_name(tmp_path, there, asked):
+def test_a_record_is_found_under_either_spelling_of_its_file_name(tmp_path: Path, there: str, asked: str) -> None:
     (tmp_path / there).write_text(record.dumps(record.OtaRecord(CREATED)))
     assert record.read(str(tmp_path / asked)).version_number == "7112"
 
 
-def test_a_record_found_after_its_upload_installs_the_same_bytes_as_on_creation():
+def test_a_record_found_after_its_upload_installs_the_same_bytes_as_on_creation() -> None:
     later = {
         **CREATED,
         "url": "https://x/y",
@@ -57,11 +60,11 @@ def test_a_record_found_after_its_upload_installs_the_same_bytes_as_on_creation(
     assert record.dumps(record.as_created(record.OtaRecord(later))) == record.dumps(record.OtaRecord(CREATED))
 
 
-def test_a_content_tag_fits_the_limit_of_a_tag_exactly():
+def test_a_content_tag_fits_the_limit_of_a_tag_exactly() -> None:
     assert len(record.content_tag("0" * 64)) == 35
 
 
-def test_an_installed_record_has_both_names_and_mode_0644(tmp_path):
+def test_an_installed_record_has_both_names_and_mode_0644(tmp_path: Path) -> None:
     record.install(record.OtaRecord(CREATED), str(tmp_path))
     record.install(record.OtaRecord(CREATED), str(tmp_path))
     assert os.readlink(tmp_path / "etc" / "full_ota_record.json") == "full-ota-record.json"
@@ -69,7 +72,7 @@ def test_an_installed_record_has_both_names_and_mode_0644(tmp_path):
     assert (tmp_path / "etc" / "full-ota-record.json").stat().st_mode & 0o777 == 0o644
 
 
-def test_an_offline_record_has_no_id_and_version_number_zero():
+def test_an_offline_record_has_no_id_and_version_number_zero() -> None:
     offline = record.offline(record.request("Gateway", "1.0.2", "", []))
     assert (offline.id, offline.version_number, offline.is_offline) == ("", "0", True)
 
@@ -84,13 +87,13 @@ def test_an_offline_record_has_no_id_and_version_number_zero():
         (json.dumps({**CREATED, "name": ""}), "name is ''"),
     ],
 )
-def test_a_file_that_is_no_record_is_refused_with_its_name_and_the_reason(text, said):
+def test_a_file_that_is_no_record_is_refused_with_its_name_and_the_reason(text: str, said: str) -> None:
     with pytest.raises(errors.ConfigError, match="here.json") as caught:
         record.loads(text, "here.json")
     assert said in str(caught.value)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "record"
     path.write_text("old")
     with pytest.raises(UnicodeEncodeError):

@@ -167,7 +167,7 @@ def _read_file(path: str, faults: list[Fault], warnings: list[str]) -> Mapping[s
         faults.append(Fault(path, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8"))
         return {}
     except (ValueError, RecursionError) as error:
-        faults.append(Fault(path, f"cannot be parsed: {_one_line(error)}", "mend the file at that place"))
+        faults.append(Fault(path, f"cannot be parsed: {_one_line(error)}", "correct the file at that place"))
         return {}
     if not isinstance(document, dict):
         faults.append(

@@ -16,7 +16,7 @@ class OtaError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with what the user said: what was found, what is expected, the line that mends it."""
+    """One thing wrong with what the user said: what was found, what is expected, the line that corrects it."""
 
     field: str
     problem: str

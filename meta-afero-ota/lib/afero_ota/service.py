@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import quote
 
+from .answers import as_object, as_objects
 from .errors import ConfigError, NetworkError, NotFoundError
 from .record import HUB_IMAGE, OtaRecord
-from .transport import FileBody, Patience, Transport, as_object, as_objects
+from .transport import FileBody, Patience, Transport
 
 if TYPE_CHECKING:
     from .config import Config

@@ -1,36 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""How one call to the service is made: login, retries, what may be repeated, request bodies, and which answer is which error.
+"""How one call to the service is made: login, request bodies, how often it is tried, and what may be repeated.
 
-The only code that speaks HTTP. `Transport.call` is the loop; the functions below it say what an answer or an exception means.
-Facts come from Afero's developer documentation (docs/API-OAuthEndpoints.md, CloudAPIs.md).
+The only code that speaks HTTP. What an answer means is in answers.py. Facts come from Afero's developer documentation
+(docs/API-OAuthEndpoints.md, CloudAPIs.md).
 """
 
 from __future__ import annotations
 
 import contextlib
 import email.utils
-import http.client
-import json
 import os
 import random
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
-from . import __version__
-from .errors import (
-    AuthError,
-    ConfigError,
-    ConflictError,
-    NetworkError,
-    NotFoundError,
-    OtaError,
-    RefusedError,
-    UnknownOutcomeError,
-    missing_module,
-)
+from . import __version__, answers
+from .answers import Answer, Failure, as_object
+from .errors import AuthError, ConfigError, NetworkError, RefusedError, UnknownOutcomeError, missing_module
 
 if TYPE_CHECKING:
     import requests
@@ -39,9 +27,6 @@ if TYPE_CHECKING:
     from .payload import Progress
 
 _BLOCK = 256 * 1024  # bytes read or sent at a time
-_ANSWER_LIMIT = 32 << 20  # bytes; more is not an answer of this API
-_TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-_NOT_DONE = {425, 429, 503}  # refused for now: nothing was done, so that even a create may be repeated
 _RENEW_AHEAD = 60.0  # seconds before its end at which a token counts as expired
 
 
@@ -104,23 +89,6 @@ class _Request:
         return f"{self.method} {self.url}" + (f" (a file of {self.file.size} bytes)" if self.file else "")
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What the service said for good. `data` is the decoded JSON, or the bytes of an error that is not JSON."""
-
-    status: int
-    data: Any
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An attempt without a usable answer. `pause`: seconds the service asked to wait."""
-
-    reason: str
-    maybe_done: bool
-    pause: float | None = None
-
-
 class Transport:
     """A logged-in connection to the service at `base_url`.
 
@@ -158,7 +126,7 @@ class Transport:
         authorization: str = "",
         repeatable: bool = True,
     ) -> Any:
-        """Send until it is answered for good, as often as `patience` and the kind of call allow.
+        """Send until there is a final answer, as often as `patience` and the kind of call allow.
 
         Returns the decoded JSON of the answer, {} for an empty one. Raises AuthError, RefusedError (NotFoundError),
         ConflictError, NetworkError, and UnknownOutcomeError when the call is not `repeatable` and may have been carried out.
@@ -168,7 +136,7 @@ class Transport:
         maybe_done = renewed = False
         while True:
             outcome = self._attempt(request)
-            if isinstance(outcome, _Failure):
+            if isinstance(outcome, Failure):
                 maybe_done = maybe_done or outcome.maybe_done
                 self._wait(request, outcome, attempt, started)
                 attempt, renewed = attempt + 1, False
@@ -180,7 +148,7 @@ class Transport:
                 self._renew()
                 renewed = True
             else:
-                raise _refusal(str(request), outcome, maybe_done)
+                raise answers.refusal(str(request), outcome, maybe_done)
 
     # ---- the access token ------------------------------------------------------------------------------------------
 
@@ -214,9 +182,7 @@ class Transport:
 
     # ---- one attempt -----------------------------------------------------------------------------------------------
 
-    def _attempt(self, request: _Request) -> _Answer | _Failure:
-        import requests
-
+    def _attempt(self, request: _Request) -> Answer | Failure:
         authorization = request.authorization or self._bearer()
         try:
             response = self._session.request(
@@ -234,12 +200,12 @@ class Transport:
             )
             with response:
                 self._note_clock(response.headers.get("Date", ""))
-                return _read(response)
-        except requests.RequestException as error:
-            return _meaning_of(error, request, self.patience)
+                return answers.read(response)
+        except OSError as error:  # the base of all exceptions of requests
+            return answers.meaning_of(error, f"{request.method} {request.url}", self.patience.connect)
 
-    def _wait(self, request: _Request, failure: _Failure, attempt: int, started: float) -> None:
-        """Pause before the next attempt, or raise when there must not be one."""
+    def _wait(self, request: _Request, failure: Failure, attempt: int, started: float) -> None:
+        """Pause before the next attempt. Raises UnknownOutcomeError or NetworkError when there must not be one."""
         if failure.maybe_done and not request.repeatable:
             raise UnknownOutcomeError(f"{request}: {failure.reason}; it is not known whether the service did it")
         if attempt >= self.patience.attempts or (failure.pause or 0) > self.patience.longest_retry_after:
@@ -277,167 +243,3 @@ def _new_session() -> requests.Session:
     session = requests.Session()
     session.headers.update({"Accept": "application/json", "User-Agent": f"afero-ota/{__version__}"})
     return session
-
-
-# ---- what an answer means --------------------------------------------------------------------------------------------
-
-
-def _read(response: requests.Response) -> _Answer | _Failure:
-    """Read the whole body and tell an answer for good from one that a repetition may better."""
-    body = bytearray()
-    for block in response.iter_content(_BLOCK):
-        body += block
-        if len(body) > _ANSWER_LIMIT:
-            return _Failure(f"an answer of more than {_ANSWER_LIMIT} bytes", maybe_done=True)
-    if 300 <= response.status_code < 400:
-        where = response.headers.get("Location", "elsewhere")
-        raise RefusedError(f"{response.url} redirects to {where}; set the service URL to the final address")
-    return _classify(response.status_code, bytes(body), response.headers.get("Retry-After"))
-
-
-def _classify(status: int, body: bytes, retry_after: str | None) -> _Answer | _Failure:
-    data = _parse(body)
-    if status in _TRANSIENT:
-        return _Failure(_describe(status, data, body), status not in _NOT_DONE, _seconds(retry_after))
-    if status >= 300:
-        return _Answer(status, body if data is None else data)
-    if status != 204 and body and data is None:
-        return _Failure(f"status {status} with an answer that is not JSON: {_excerpt(body)}", maybe_done=True)
-    return _Answer(status, {} if data is None else data)
-
-
-def _refusal(what: str, answer: _Answer, maybe_done: bool) -> OtaError:
-    """The error for an answer that a repetition cannot better. maybe_done: an earlier attempt may have been carried out."""
-    status, data = answer.status, answer.data
-    text = f"{what}: {_describe(status, data, data if isinstance(data, bytes) else b'')}"
-    code = as_object(data).get("error")
-    if status == 401 or (status == 400 and code in ("invalid_grant", "unauthorized")):
-        return AuthError(f"{text}. Check username, userpw and auth-string.")
-    if status == 403:
-        return AuthError(
-            f"{text}. The account lacks a privilege for this: partner privilege manageDeviceProfiles, "
-            "or write access to the account."
-        )
-    if status == 404:
-        return NotFoundError(f"{text}. Check partnerId, deviceTypeId and the ids in the command.")
-    if status == 409 or code == "alreadyExists":
-        return ConflictError(text)
-    hint = " An earlier attempt had no answer and may have been carried out." if maybe_done else ""
-    return RefusedError(f"{text}.{hint}")
-
-
-def _describe(status: int, data: Any, body: bytes) -> str:
-    """What an error answer says, in any of the shapes seen: Afero's envelope, a trace, HTML of a proxy, nothing."""
-    said = as_object(data)
-    parts = [str(said[key]) for key in ("error", "error_description", "message") if said.get(key)]
-    for fault in as_objects(said.get("fieldErrors")):
-        parts.append(f"{fault.get('field')}: {fault.get('error_description') or fault.get('error')}")
-    if not parts and said.get("trace"):
-        parts.append(str(said["trace"]).splitlines()[0])
-    text = ", ".join(dict.fromkeys(parts)) or _excerpt(body)
-    return f"status {status}" + (f" ({text})" if text else "")
-
-
-def _excerpt(body: bytes) -> str:
-    return " ".join(body[:400].decode("utf-8", "replace").split())[:160]
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return json.loads(body) if body else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Seconds to wait, from a Retry-After header (a number or an HTTP date); None when it is absent or unusable."""
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util.retry import Retry
-
-    if retry_after is None:
-        return None
-    try:
-        return Retry().parse_retry_after(retry_after)
-    except (InvalidHeader, ValueError, OverflowError):
-        return None
-
-
-def as_object(data: Any) -> dict[str, Any]:
-    """A JSON object as it is, {} for anything else."""
-    return data if isinstance(data, dict) else {}
-
-
-def as_objects(data: Any) -> list[dict[str, Any]]:
-    """The objects of a JSON array, [] for anything else."""
-    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
-
-
-# ---- what an exception means -----------------------------------------------------------------------------------------
-
-
-def _meaning_of(error: requests.RequestException, request: _Request, patience: Patience) -> _Failure:
-    """The failure that an exception of requests stands for. Raises an error of ours when no repetition can help."""
-    from requests import exceptions
-
-    if isinstance(error, (exceptions.SSLError, exceptions.ProxyError)):
-        raise NetworkError(
-            f"{request.method} {request.url}: {_reason(error)}. Check the CA certificates, the proxy and the clock."
-        ) from None
-    if isinstance(error, exceptions.ConnectTimeout):
-        return _Failure(f"no connection within {patience.connect:.0f} s", maybe_done=False)
-    broken = (
-        exceptions.Timeout,
-        exceptions.ConnectionError,
-        exceptions.ChunkedEncodingError,
-        exceptions.ContentDecodingError,
-    )
-    if isinstance(error, broken):
-        if _never_sent(error):
-            return _Failure(_reason(error), maybe_done=False)
-        return _Failure("the connection stalled" if _stalled(error) else _reason(error), maybe_done=True)
-    raise OtaError(f"{request.method} {request.url}: {_reason(error)}") from None
-
-
-def _never_sent(error: BaseException) -> bool:
-    from urllib3.exceptions import NewConnectionError  # also when a name is not resolved
-
-    return any(isinstance(cause, (NewConnectionError, ConnectionRefusedError)) for cause in _causes(error))
-
-
-def _stalled(error: BaseException) -> bool:
-    from urllib3.exceptions import ReadTimeoutError
-
-    # socket.timeout is TimeoutError since Python 3.10
-    kinds = (TimeoutError, socket.timeout, ReadTimeoutError)
-    return any(isinstance(cause, kinds) for cause in _causes(error))
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost system error in words, without the object addresses that requests' messages hold."""
-    causes = list(_causes(error))
-    for cause in reversed(causes):
-        if isinstance(cause, OSError) and cause.strerror:
-            return str(cause.strerror)
-    for cause in causes:
-        if isinstance(cause, http.client.IncompleteRead):
-            return "the answer was cut"
-        if isinstance(cause, http.client.RemoteDisconnected):
-            return "the connection was closed without an answer"
-    return f"{type(error).__name__}: {error}"[:300]
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions folded into one of requests', which keeps them in its arguments, as `reason`, or as its cause."""
-    queue: list[Any] = [error]
-    for _ in range(12):
-        if not queue:
-            return
-        current = queue.pop(0)
-        yield current
-        inner = (
-            *getattr(current, "args", ()),
-            getattr(current, "reason", None),
-            current.__cause__,
-            current.__context__,
-        )
-        queue += [cause for cause in inner if isinstance(cause, BaseException)]
