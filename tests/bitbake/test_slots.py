@@ -85,7 +85,7 @@ def test_two_builds_give_the_same_bytes(build, any_release, folder):
 
 def test_boot_scr_begins_with_the_boards_part(build):
     text = (build.deploy / "boot.scr").read_bytes()[72:].decode()
-    assert text.startswith("mmc=0\ndisk=/dev/mmcblk0\nboot=bootz\nkernel=/etc/hello\nfdt=\ninitramfs=\nargs=")
+    assert text.startswith("mmc=0\nslots=/dev/mmcblk0p\nboot=bootz\nkernel=/etc/hello\nfdt=\ninitramfs=\nargs=")
     assert "BOOT_A_LEFT" in text
 
 

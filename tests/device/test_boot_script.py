@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""boot.scr in U-Boot with what no ordinary update leaves behind: it must go on trying every complete slot, whatever the environment says.
+"""boot.scr in U-Boot, with environments that no ordinary update leaves behind: it must go on trying every complete slot.
 
-There is no kernel in the slots, so each start fails at once and the next one follows.
+There is no kernel in the slots, so each start fails at once and the next one follows. A start that a power cut ends is one
+that is cut off before U-Boot looks for the kernel.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rehearsal.board.guest import EMULATOR
 from rehearsal.build import Unavailable
 from rehearsal.folders import PROJECT
 
-BOARD = 'mmc=0\ndisk=/dev/mmcblk0\nboot=bootz\nkernel=/boot/zImage\nfdt=\ninitramfs=\nargs="console=ttyAMA0"\n'
+BOARD = 'mmc=0\nslots=/dev/mmcblk0p\nboot=bootz\nkernel=/boot/zImage\nfdt=\ninitramfs=\nargs="console=ttyAMA0"\n'
 SLOT_STARTS = {"A": 40960, "B": 73728}  # sectors
 LAYOUT = "label: dos\nstart=8192,size=32768,type=c\nstart=40960,size=32768\nstart=73728,size=32768\nstart=106496\n"
 
@@ -78,8 +79,17 @@ def make_slot(disk, slot, complete):
     )
 
 
+def set_environment(disk, text):
+    run("fw_setenv", "-c", f"{disk.parent}/fw_env.config", "-s", "-", text=text)
+
+
+def both_copies(disk):
+    content = disk.read_bytes()
+    return [content[offset : offset + 0x4000] for offset in (0x200000, 0x280000)]
+
+
 def starts(disk, u_boot, count, seconds=120):
-    """The slots that boot.scr starts, in order."""
+    """The slots that boot.scr starts, in order; the power is cut at the start of the last one."""
     found = []
     command = [
         EMULATOR,
@@ -129,14 +139,37 @@ def test_a_blank_environment_and_then_every_try_used_up_and_given_back(disk, u_b
         ("BOOT_ORDER=B\nBOOT_A_LEFT=0\nBOOT_B_LEFT=2\n", "A", "AAA"),
         ("BOOT_ORDER=B A\nBOOT_A_LEFT=3\nBOOT_B_LEFT=3\n", "A", "AAA"),
         ("BOOT_ORDER=A\nBOOT_A_LEFT=1\nBOOT_B_LEFT=0\n", "AB", "AAAAB"),
+        ("BOOT_ORDER=A B\nAFERO_OTA_CONFIRMED=A\nBOOT_A_LEFT=3\nBOOT_B_LEFT=3\n", "AB", "AAAAB"),
+        ("BOOT_ORDER=B A\nAFERO_OTA_CONFIRMED=A\nBOOT_A_LEFT=3\nBOOT_B_LEFT=2\n", "AB", "BBAAAA"),
+        ("BOOT_ORDER=A\nAFERO_OTA_CONFIRMED=A\nBOOT_A_LEFT=3\nBOOT_B_LEFT=0\n", "AB", "AAAAAAAB"),
         ("BOOT_ORDER=neither\nBOOT_A_LEFT=zz\nBOOT_B_LEFT=\n", "B", "BBB"),
     ],
-    ids=["only the incomplete one in the order", "incomplete one first", "used up", "garbage"],
+    ids=[
+        "only the incomplete one in the order",
+        "incomplete one first",
+        "used up",
+        "the confirmed one cannot be loaded",
+        "nor can the new one",
+        "only the confirmed one in the order",
+        "garbage",
+    ],
 )
 @pytest.mark.long
 def test_a_complete_slot_is_started_whatever_the_environment_says(disk, u_boot, environment, complete, expected):
     for slot in "AB":
         make_slot(disk, slot, slot in complete)
     assert starts(disk, u_boot, 1)  # U-Boot has written its own environment
-    run("fw_setenv", "-c", f"{disk.parent}/fw_env.config", "-s", "-", text=environment)
+    set_environment(disk, environment)
     assert starts(disk, u_boot, len(expected)) == expected
+
+
+def test_power_cuts_take_tries_from_a_new_system_only(disk, u_boot):
+    for slot in "AB":
+        make_slot(disk, slot, True)
+    assert starts(disk, u_boot, 1) == "A"  # U-Boot has written its own environment
+    set_environment(disk, "BOOT_ORDER=B A\nBOOT_A_LEFT=3\nBOOT_B_LEFT=2\nAFERO_OTA_CONFIRMED=A\nAFERO_OTA_TRYING=x\n")
+    assert [starts(disk, u_boot, 1) for _ in range(2)] == ["B", "B"]
+    before = both_copies(disk)
+    # the old system, for as long as it takes, and without a write
+    assert [starts(disk, u_boot, 1) for _ in range(5)] == ["A"] * 5
+    assert both_copies(disk) == before

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The scripts of afero-sysupgrade themselves, run by busybox in a root of its own: a real block device as other slot, a real
-U-Boot environment, mkfs.ext4, e2fsck, tar. What U-Boot and a power cut do with it is for the tests in QEMU.
+"""The scripts of afero-sysupgrade, run by busybox in a root of its own, with a real block device as the other slot, a real U-Boot
+environment, mkfs.ext4, e2fsck and tar. What U-Boot makes of it, and power cuts, are tested in QEMU.
 """
 
 from __future__ import annotations
@@ -505,6 +505,52 @@ def test_two_at_once_install_once(hub, good):
     assert hub.env()["BOOT_ORDER"] == "B A"
 
 
+def test_the_header_is_the_running_system_s_again_however_sysupgrade_ends(hub, good):
+    status, said = hub.inside("/sbin/sysupgrade /tmp/no.img")
+    assert (status, hub.header()) == (2, OLD_HEADER), said
+    (hub.root / f"etc/{NAME}.hdr").write_bytes(HEADER)
+    (hub.root / f"tmp/{NAME}.img").write_bytes(good)
+    (hub.root / f"tmp/{NAME}.hdr").write_bytes(HEADER)
+    lock = "mkdir -p /run/afero-ota; ln -s $$:$(sed 's/.*) //' /proc/$$/stat | cut -d ' ' -f 20) /run/afero-ota/lock"
+    status, said = hub.inside(f"{lock}; /sbin/sysupgrade /tmp/{NAME}.img")
+    assert (status, hub.header()) == (3, OLD_HEADER), said
+
+
+# runs as the program whose name it takes, in the middle of an update, and puts the next one in its place
+MEANWHILE = """#!/bin/sh
+echo next >/tmp/next && mv /tmp/next /tmp/{name}.hdr
+echo next >/tmp/next && mv /tmp/next /tmp/{name}.img
+exec /sbin/{program}.real "$@"
+"""
+
+
+def meanwhile(hub, program):
+    (hub.root / f"sbin/{program}").rename(hub.root / f"sbin/{program}.real")
+    hub.put(f"sbin/{program}", MEANWHILE.format(name=NAME, program=program), 0o755)
+
+
+def test_the_next_update_that_arrives_during_verification_is_left_alone(hub, good, tmp_path):
+    hub.settings("FREE_IMAGE=1\n")
+    meanwhile(hub, "e2fsck")
+    status, said = hub.upgrade(good)
+    assert status == 0, said
+    with hub.other_slot(tmp_path / "b") as tree:
+        assert (tree / f"etc/{NAME}.hdr").read_bytes() == HEADER
+        assert (tree / f"etc/afero-ota/hdr/{NAME}.hdr").read_bytes() == HEADER
+    assert (hub.root / f"tmp/{NAME}.img").read_text() == (hub.root / f"tmp/{NAME}.hdr").read_text() == "next\n"
+
+
+def test_an_image_that_is_replaced_while_it_is_checked_is_refused_and_the_next_one_kept(hub, good):
+    hub.settings("FREE_IMAGE=1\n")
+    (hub.root / "sbin/mkfs.ext4").chmod(0o755)
+    meanwhile(hub, "mkfs.ext4")
+    before = hub.state()[:2]
+    status, said = hub.upgrade(good)
+    assert (status, "was replaced while it was checked" in said) == (5, True), said
+    assert hub.state()[:2] == before
+    assert (hub.root / f"tmp/{NAME}.img").read_text() == "next\n"
+
+
 def test_no_room_in_run_is_a_refusal_and_never_a_verification_that_passes(hub, good):
     before = hub.state()[:2]
     for pages in (1, 2, 3, 4, 6):
@@ -585,6 +631,33 @@ def test_a_kept_file_never_goes_through_a_link_of_the_new_system(hub, tmp_path):
     assert [path.name for path in (hub.root / "etc/target").iterdir()] == ["untouched"]
 
 
+def test_a_kept_file_may_be_written_to_during_the_update(hub, good, tmp_path):
+    """Every unmount is followed by a write to the original."""
+    hub.put("etc/ssh/key", "before\n")
+    (hub.root / "bin/umount").unlink()
+    hub.put("bin/umount", '#!/bin/sh\necho more >>/etc/ssh/key\nexec /bin/busybox umount "$@"\n', 0o755)
+    status, said = hub.upgrade(good)
+    assert status == 0, said
+    with hub.other_slot(tmp_path / "b") as tree:
+        # the first one was that of the verification
+        kept = (tree / "etc/ssh/key").read_text()
+    assert kept.startswith("before\nmore\n") and len(kept) < len((hub.root / "etc/ssh/key").read_text())
+
+
+def test_the_other_slot_is_out_of_reach_of_users_while_it_is_written(hub, good):
+    look = "grep afero-ota/slot /proc/mounts >>/mounts && stat -c %a /run/afero-ota >>/modes"
+    (hub.root / "bin/sync").unlink()
+    hub.put("bin/sync", f"#!/bin/sh\n{look}\nexec /bin/busybox sync\n", 0o755)
+    hub.put("run/afero-ota/old", "a folder of an earlier version, open to all")
+    status, said = hub.upgrade(good)
+    assert status == 0, said
+    mounts = (hub.root / "mounts").read_text().splitlines()
+    assert len(mounts) >= 3
+    for line in mounts:
+        assert {"nosuid", "nodev", "noexec"} <= set(line.split()[3].split(",")), line
+    assert set((hub.root / "modes").read_text().split()) == {"700"}
+
+
 # ---- other engines ---------------------------------------------------------------------------------------------------
 
 
@@ -630,13 +703,14 @@ def confirm(hub, before=""):
     return hub.inside("/usr/sbin/afero-ota-confirm", before)
 
 
-def test_an_ordinary_start_gets_its_tries_back_and_costs_one_write(hub):
+def test_a_start_that_was_counted_is_confirmed_in_one_write_and_later_ones_write_nothing(hub):
     hub.set_env(BOOT_A_LEFT=2)
     hub.put("etc/afero-ota/health.d/90-never", "#!/bin/sh\nexit 1\n", 0o755)
     assert confirm(hub)[0] == 0
-    assert hub.env()["BOOT_A_LEFT"] == "3"
+    assert (hub.env()["BOOT_A_LEFT"], hub.env()["AFERO_OTA_CONFIRMED"]) == ("3", "A")
     before = hub.state()[0]
-    assert confirm(hub)[0] == 0
+    status, said = confirm(hub)
+    assert (status, "slot A confirmed" in said) == (0, True), said
     assert hub.state()[0] == before
 
 
@@ -697,12 +771,79 @@ def test_the_image_that_was_rolled_back_is_refused_the_next_time(hub, good, full
     assert hub.upgrade(gzip.compress(gzip.decompress(good), 9), before=mounts)[0] == 0
 
 
-def test_a_timer_restarts_only_what_is_not_confirmed(hub):
-    hub.inside("/usr/sbin/afero-ota-confirm --or-restart")
-    assert not (hub.root / "rebooted").exists()
+GUARD = "/usr/sbin/afero-ota-confirm --or-restart"
+
+
+def restarts(hub, command):
+    """Whether it restarts the device; what it changes in the environment is taken back."""
+    environment = (hub.root / "env.img").read_bytes()
+    hub.inside(command)
+    (hub.root / "env.img").write_bytes(environment)
+    shutil.rmtree(hub.root / "run/afero-ota", ignore_errors=True)
+    found = (hub.root / "rebooted").exists()
+    (hub.root / "rebooted").unlink(missing_ok=True)
+    return found
+
+
+def test_the_timer_restarts_only_a_new_system_that_is_not_confirmed(hub):
+    assert not restarts(hub, GUARD)
     hub.set_env(AFERO_OTA_TRYING="a" * 64)
-    hub.inside("/usr/sbin/afero-ota-confirm --or-restart")
-    assert (hub.root / "rebooted").exists()
+    assert restarts(hub, GUARD)
+    # the old system, after the new one used up its tries
+    hub.set_env(BOOT_ORDER="B A", BOOT_B_LEFT=0)
+    assert not restarts(hub, GUARD)
+
+
+ON_TRIAL = "console=x rauc.slot=A root=/dev/slot-a afero_ota.trial=1 panic=2\n"
+CONFIRMED = "console=x rauc.slot=A root=/dev/slot-a panic=2\n"
+UNUSABLE = {
+    "damaged": lambda hub: (hub.root / "env.img").write_bytes(os.urandom(0x10000)),
+    "another place": lambda hub: hub.put("etc/fw_env.config", "/cmdline 0x0 0x4000\n/cmdline 0x8000 0x4000\n"),
+    "another environment": lambda hub: None,
+    "no fw_printenv": lambda hub: (hub.root / "usr/bin/fw_printenv").unlink(),
+    "no fw_setenv": lambda hub: (hub.set_env(AFERO_OTA_TRYING="a" * 64), (hub.root / "usr/bin/fw_setenv").unlink()),
+    "slots unknown": lambda hub: hub.settings("SLOT_A=/dev/elsewhere\n"),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_a_new_system_that_cannot_be_confirmed_goes_back_and_an_old_one_runs_on(hub, fault):
+    UNUSABLE[fault](hub)
+    hub.put("cmdline", ON_TRIAL)
+    assert restarts(hub, "/usr/sbin/afero-ota-confirm")
+    assert restarts(hub, GUARD)
+    if fault == "another environment":
+        return  # such as an old system finds it
+    if fault == "no fw_setenv":
+        hub.inside("fw_printenv")
+        (hub.root / "env.img").write_bytes(os.urandom(0x10000))
+    hub.put("cmdline", CONFIRMED)
+    assert not restarts(hub, "/usr/sbin/afero-ota-confirm")
+    assert not restarts(hub, GUARD)
+
+
+def test_the_timer_does_not_restart_what_was_confirmed_in_this_boot(hub):
+    hub.put("cmdline", ON_TRIAL)
+    hub.set_env(AFERO_OTA_TRYING="a" * 64)
+    assert confirm(hub)[0] == 0
+    (hub.root / "env.img").write_bytes(os.urandom(0x10000))
+    assert not restarts(hub, GUARD)
+
+
+@pytest.mark.parametrize("listed", ["rolled-back", "environment", None])
+def test_a_system_that_had_been_rolled_back_must_pass_its_checks_before_it_is_confirmed(hub, listed):
+    """Slot B, which was confirmed, can no longer be loaded: U-Boot has taken its confirmation away and starts A."""
+    hub.put("etc/afero-ota/complete", "c" * 64 + "\n")
+    hub.put("etc/afero-ota/health.d/90-bad", "#!/bin/sh\nexit 1\n", 0o755)
+    hub.settings("HEALTH_TIMEOUT=1\n")
+    hub.set_env(BOOT_ORDER="B A", BOOT_A_LEFT=2, BOOT_B_LEFT=0)
+    if listed == "rolled-back":
+        hub.put("data/afero-ota/rolled-back", "c" * 64 + "\n")
+    elif listed == "environment":
+        hub.set_env(AFERO_OTA_REFUSED="c" * 64)
+    status, said = confirm(hub)
+    assert ("health check 90-bad failed" in said, (hub.root / "rebooted").exists()) == (bool(listed),) * 2, said
+    assert hub.env().get("AFERO_OTA_CONFIRMED") == (None if listed else "A")
 
 
 # ---- header and data at boot -----------------------------------------------------------------------------------------
@@ -743,6 +884,14 @@ def test_the_data_partition_gets_its_folders_and_the_factory_contents_once(hub):
     assert path.read_text() == "mine"
     status, said = hub.inside("afero-ota-data")
     assert (status, "is not mounted" in said) == (1, True), said
+
+
+def test_one_data_path_that_cannot_be_made_does_not_keep_the_others_from_being_made(hub):
+    hub.put("etc/afero-ota/data-paths", "/file/below\n/afero_nv\n/var/lib/hub\n")
+    hub.put("data/file", "in the way")
+    status, said = hub.inside("afero-ota-data", "mount --bind data data")
+    assert (status, "/data/file/below cannot be made" in said) == (1, True), said
+    assert (hub.root / "data/afero_nv").is_dir() and (hub.root / "data/var/lib/hub").is_dir()
 
 
 def test_the_watchdog_is_fed_where_there_is_one(hub):

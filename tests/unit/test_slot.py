@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The slot files of an image; that sysupgrade accepts them is seen in test_sysupgrade.py."""
+"""The slot files of an image; tests/device/test_scripts.py shows that sysupgrade accepts them."""
 
 import hashlib
 import os
@@ -41,15 +41,29 @@ def test_settings_are_what_the_device_reads(root):
 @pytest.mark.parametrize(
     "path", ["/etc", "/etc/afero-ota/complete", "/etc/full_ota_record.json", "/etc/ota_type_5.hdr"]
 )
-def test_what_tells_a_system_from_another_is_never_kept(root, path):
+def test_what_identifies_a_system_is_never_kept(root, path):
     assert "must not be replaced" in faults(settings, root, "hub", (), (path,))["AFERO_OTA_KEEP"]
 
 
-def test_all_faults_are_told_at_once(root):
+def test_all_faults_are_reported_together(root):
     found = faults(settings, root, "two\nlines", ("/boot/zImage", "/boot/hub.dtb"), ("etc/x", "/etc/../y", "/"))
     assert set(found) == {"AFERO_OTA_COMPATIBLE", "/boot/hub.dtb", "AFERO_OTA_KEEP"}
     assert "does not have it" in found["/boot/hub.dtb"]
     assert not (root / "etc/afero-ota").exists()
+
+
+@pytest.mark.parametrize(
+    ("disk", "number", "name"),
+    [
+        ("/dev/mmcblk0", 4, "/dev/mmcblk0p4"),
+        ("/dev/nvme0n1", 4, "/dev/nvme0n1p4"),
+        ("/dev/sda", 4, "/dev/sda4"),
+        ("/dev/sda", "", "/dev/sda"),
+        ("/dev/mmcblk1", "", "/dev/mmcblk1p"),
+    ],
+)
+def test_a_partition_is_named_as_linux_names_it(disk, number, name):
+    assert slot.partition(disk, number) == name
 
 
 def test_data_paths_become_links_and_their_contents_templates_however_often_it_runs(root):
@@ -67,7 +81,7 @@ def test_data_paths_become_links_and_their_contents_templates_however_often_it_r
     assert set(faults(slot.use_data_partition, str(root), "/dev/x", "/data", ["relative"])) == {"AFERO_OTA_DATA_PATHS"}
 
 
-def test_manifest_and_listing_describe_everything_but_what_is_the_factorys(root):
+def test_manifest_and_listing_describe_everything_except_the_factory_s_own_files(root):
     settings(root)
     (root / "etc/afero-ota/hdr").mkdir()
     (root / "etc/afero-ota/hdr/ota_type_5.hdr").write_bytes(b"header")

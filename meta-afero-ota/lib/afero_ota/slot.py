@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a root file system needs to be one of two slots: its slot files in /etc/afero-ota, and paths on the data partition.
+"""What makes a root file system one of two slots: its slot files in /etc/afero-ota, and paths on the data partition.
 
 The device (recipes-core/afero-sysupgrade/files/sysupgrade) refuses an image whose slot files do not describe it, and compares
-what it wrote with them. Anything it would refuse is a fault here, so that it shows in the build and not in the field.
+what it wrote with them. Whatever it would refuse is a fault here, so that the build fails and not the update in the field.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _NEVER_KEPT = re.compile(r"/etc|/etc/afero-ota.*|/etc/full.*ota.*record\.json|/e
 
 
 def write_settings(root: str, compatible: str, disk: str, boot_files: Sequence[str], keep: Sequence[str]) -> None:
-    """The slot files that say what this device is.
+    """Write the slot files that say which device this root file system is for.
 
-    compatible: an image for any other name is refused. disk: the block device with both slots. boot_files: absolute paths that
+    compatible: the hardware's name; an image for another name is refused. disk: the block device with both slots. boot_files: absolute paths that
     U-Boot loads. keep: absolute paths that an update carries from the old system into the new one.
-    Raises ConfigError for a name that no device could compare, and for a boot file that the image does not have.
+    Raises ConfigError for a compatible name that is not one line of text, and for a boot file that the image lacks.
     """
     faults = []
     if not compatible or compatible != " ".join(compatible.split()):
@@ -54,7 +54,7 @@ def write_settings(root: str, compatible: str, disk: str, boot_files: Sequence[s
         if not _is_absolute(path):
             faults.append(_not_absolute("AFERO_OTA_KEEP", path))
         elif _NEVER_KEPT.fullmatch(path):
-            problem = f"{path} says what a system is: the new one's must not be replaced by the old one's"
+            problem = f"{path} identifies a system: the new one's must not be replaced by the old one's"
             faults.append(Fault("AFERO_OTA_KEEP", problem, "remove it from the list"))
     if faults:
         raise ConfigError(faults)
@@ -65,10 +65,15 @@ def write_settings(root: str, compatible: str, disk: str, boot_files: Sequence[s
     _write(root, "etc/fw_env.config", "".join(lines))
 
 
-def use_data_partition(root: str, device: str, folder: str, paths: Sequence[str]) -> None:
-    """Mount the data partition, and make each of `paths` a link to its place there.
+def partition(disk: str, number: int | str) -> str:
+    """Linux's name of a partition: /dev/sda4, but /dev/mmcblk0p4, since a disk whose name ends in a digit needs the "p"."""
+    return f"{disk}p{number}" if disk[-1:].isdigit() else f"{disk}{number}"
 
-    What the image has under such a path is kept as a template for a device's first start. Running it again changes nothing.
+
+def use_data_partition(root: str, device: str, folder: str, paths: Sequence[str]) -> None:
+    """Mount the data partition, and make each of `paths` a link to its counterpart there.
+
+    What the image has under such a path becomes the template for a device's first start. Running it again changes nothing.
     Raises ConfigError for a path that is not absolute.
     """
     faults = [_not_absolute("AFERO_OTA_DATA_PATHS", path) for path in paths if not _is_absolute(path)]
@@ -90,15 +95,15 @@ def use_data_partition(root: str, device: str, folder: str, paths: Sequence[str]
 
 
 def write_contents(root: str) -> list[str]:
-    """Write manifest, listing and the factory's mark; the last thing that is done to a root file system.
+    """Write manifest, listing and the factory's `complete`: the last change made to a root file system.
 
     manifest: `sha256sum` of every regular file but itself. listing: mode (hexadecimal), owner, group and name of everything, and
     the target of every link. Both are sorted, so that equal trees give equal files.
-    Returns what a device cannot restore (extended attributes), as warnings. Raises ConfigError for what it would refuse.
+    Returns warnings about what a device cannot restore (file capabilities). Raises ConfigError for what it would refuse.
     """
     folder = os.path.join(root, FOLDER)
     os.makedirs(folder, exist_ok=True)
-    # all times have been made equal by now, and stay so
+    # for reproducible images, all times were made equal before this; keep them so
     times = os.lstat(root)
     for name in (MANIFEST, LISTING):
         _write(root, name, "")
@@ -133,7 +138,7 @@ def write_contents(root: str) -> list[str]:
 
 
 def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Everything in the tree by its name in the archive, but what only a factory image has."""
+    """Everything in the tree, by its name in the archive, except what only a factory image has."""
     yield ".", os.lstat(root)
     for folder, folders, names in os.walk(root):
         at = "." + folder[len(root.rstrip("/")) :]
@@ -152,7 +157,7 @@ def _fault(root: str, name: str, info: os.stat_result) -> Fault | None:
         return Fault(repr(name[1:]), "the device cannot verify a file with such a name", remedy)
     if stat.S_ISLNK(info.st_mode):
         target = os.readlink(os.path.join(root, name))
-        # stat on the device quotes links, and not every stat quotes a quote alike
+        # the device lists links with `stat`, and its variants disagree about quoting a quote
         if not _is_plain(target) or "'" in name + target:
             return Fault(repr(name[1:]), f"the device cannot verify a link to {target!r}", remedy)
         if info.st_nlink > 1:
@@ -177,7 +182,7 @@ def _climbs(name: str, target: str) -> bool:
 
 
 def _mount(root: str, device: str, folder: str) -> None:
-    """A line in /etc/fstab. A device without its data partition still starts (nofail): it can be updated then."""
+    """Write the line in /etc/fstab. A device without its data partition still starts (nofail), so that it can be updated."""
     path = os.path.join(root, "etc/fstab")
     lines = []
     if os.path.exists(path):
@@ -197,14 +202,14 @@ def _not_absolute(setting: str, path: str) -> Fault:
 
 
 def _is_plain(name: str) -> bool:
-    """One line of text that the device's lists can hold, where " -> " tells a link from its target."""
+    """Whether the device's lists can hold it: one line of text, without the " -> " that separates a link from its target."""
     return name.isprintable() and " -> " not in name
 
 
 def _write(root: str, name: str, text: str) -> None:
     path = os.path.join(root, name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    # as a new file: the old one may be linked to another build's
+    # a new file, since the old one may be hard-linked to another build's
     if os.path.lexists(path):
         os.unlink(path)
     with open(path, "w", encoding="utf-8") as stream:

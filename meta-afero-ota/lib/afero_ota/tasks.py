@@ -94,7 +94,7 @@ def slot_settings(d: Any) -> None:
         afero_ota.slot.write_settings(
             root, _value(d, "AFERO_OTA_COMPATIBLE"), disk, list(filter(None, boot_files)), keep
         )
-        afero_ota.slot.use_data_partition(root, f"{disk}p4", DATA_FOLDER, paths)
+        afero_ota.slot.use_data_partition(root, afero_ota.slot.partition(disk, 4), DATA_FOLDER, paths)
 
 
 def slot_contents(d: Any) -> None:

@@ -32,7 +32,7 @@ do_compile() {
     # the board's part, then the common one
     {
         echo "mmc=${AFERO_OTA_BOOT_MMC}"
-        echo "disk=${AFERO_OTA_DISK}"
+        echo "slots=${@afero_ota.slot.partition(d.getVar('AFERO_OTA_DISK'), '')}"
         echo "boot=${AFERO_OTA_BOOT_COMMAND}"
         echo "kernel=${AFERO_OTA_BOOT_KERNEL}"
         echo "fdt=${AFERO_OTA_BOOT_FDT}"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What sysupgrade and its helpers share: settings, messages, slots and the U-Boot environment. Read by them, not run.
-# Only what busybox in OE-Core's configuration has: no long options, no flock, mountpoint, timeout, blockdev or dd conv=.
-# shellcheck disable=SC2034 # most of it is used by the scripts that read this file
+# What sysupgrade and its helpers share: settings, messages, slots and the U-Boot environment. Sourced by them, not run.
+# Uses only what busybox in OE-Core's configuration has: no long options, no flock, mountpoint, timeout, blockdev or dd conv=.
+# shellcheck disable=SC2034 # most of it is used by the scripts that source this file
 
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -24,14 +24,21 @@ say() {
     echo "$TAG: $*"
 }
 
-# find_slots: SLOT and OTHER are A and B, ROOT_DEVICE and OTHER_DEVICE their block devices; else REASON says why not
+# the folder is root's alone: in it, files of the other slot with their set-user bits come into sight
+make_work_dir() {
+    mkdir -p "$WORK_DIR" && chmod 0700 "$WORK_DIR"
+}
+
+# find_slots: sets SLOT (the running one, A or B) and OTHER, ROOT_DEVICE and OTHER_DEVICE, and TRIAL when U-Boot counts this start
+# as one of a new system's tries. When it fails, REASON says why.
 find_slots() {
-    SLOT='' ROOT_DEVICE=''
+    SLOT='' ROOT_DEVICE='' TRIAL=''
     # shellcheck disable=SC2013 # words are meant
     for word in $(cat /proc/cmdline); do
         case $word in
         rauc.slot=*) SLOT=${word#*=} ;;
         root=*) ROOT_DEVICE=${word#*=} ;;
+        afero_ota.trial=1) TRIAL=1 ;;
         esac
     done
     case $SLOT in
@@ -57,10 +64,11 @@ find_slots() {
     fi
 }
 
-# read_env: ORDER, TRYING and REFUSED from the U-Boot environment; fails when no valid copy is there
+# read_env: sets ORDER, CONFIRMED, TRYING and REFUSED from the U-Boot environment; fails when there is no valid copy of it
 read_env() {
-    ENVIRONMENT=$(fw_printenv 2>/dev/null) || return 1
+    ENVIRONMENT=$(fw_printenv 2>/dev/null) || ENVIRONMENT=''
     ORDER=$(env_value BOOT_ORDER)
+    CONFIRMED=$(env_value AFERO_OTA_CONFIRMED)
     TRYING=$(env_value AFERO_OTA_TRYING)
     REFUSED=$(env_value AFERO_OTA_REFUSED)
     [ -n "$ORDER" ]
@@ -70,7 +78,14 @@ env_value() {
     printf '%s\n' "$ENVIRONMENT" | sed -n "s/^$1=//p"
 }
 
-# write_env NAME=VALUE...: all in one write of the older of the two copies, so all or none; read back
+# on_trial: the running system is new and not confirmed yet, so that restarting it leads back to the old one. U-Boot's word
+# counts as well, for a new system that cannot read the environment.
+on_trial() {
+    if [ -n "$TRYING" ] && [ "${ORDER%% *}" = "$SLOT" ]; then return 0; fi
+    [ -n "$TRIAL" ] && [ "$CONFIRMED" != "$SLOT" ]
+}
+
+# write_env NAME=VALUE...: in one write, which replaces the older of the two copies: all or nothing. Then reads it back.
 write_env() {
     printf '%s\n' "$@" | fw_setenv -s - >/dev/null 2>&1 || return 1
     sync
@@ -80,7 +95,7 @@ write_env() {
     done
 }
 
-# restart: an orderly one, then a hard one should init not come to it
+# restart: an orderly one, and a hard one should init not get that far
 restart() {
     sync
     $REBOOT
