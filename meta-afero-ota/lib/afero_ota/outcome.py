@@ -90,15 +90,21 @@ class Outcome:
         detail = self.detail or (f"status {self.code}" if self.code is not None else "")
         return f"{self.kind.value}: {detail}" if detail else self.kind.value
 
+    @property
+    def brief(self) -> str:
+        """The reason by exit status, such as ``refused 6``; empty when there is none."""
+        return f"{self.kind.value} {self.code}" if self.code is not None else ""
+
     def matches(self, pattern: str) -> bool:
         """Whether the reason is the given one or starts with its words: ``refused: other hardware``, ``refused 6``, ``failed``."""
-        reasons = [self.reason]
-        if self.code is not None:
-            reasons.append(f"{self.kind.value} {self.code}")
-        wanted = pattern.strip().casefold()
-        return bool(wanted) and any(
-            reason.casefold() == wanted or re.match(re.escape(wanted) + r"\b", reason.casefold()) for reason in reasons
-        )
+        return fits(pattern, [self.reason, self.brief])
+
+
+def fits(pattern: str, reasons: Iterable[str]) -> bool:
+    """Whether one of the reasons is the pattern or starts with its words, in upper or lower case."""
+    wanted = pattern.strip().casefold()
+    found = re.compile(re.escape(wanted) + r"(?!\w)") if wanted else None
+    return found is not None and any(found.match(reason.casefold()) for reason in reasons)
 
 
 def decode(data: object) -> Outcome | None:
