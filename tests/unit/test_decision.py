@@ -193,6 +193,17 @@ def test_the_next_wave_waits_for_success_and_soak() -> None:
     assert table.act(1).push == ("c",)
 
 
+def test_a_wave_that_had_the_version_before_is_watched_from_its_own_beginning() -> None:
+    table = Table(plan(["a"], ["b"], ["c"], soak=60))
+    table.finish("b")
+    table.act()
+    table.finish("a")
+    table.act(100)
+    assert len(table.act(60).control.opened) == 2
+    assert table.act(59).push == ()
+    assert table.act(1).push == ("c",)
+
+
 def test_a_wave_that_falls_short_ends_the_rollout() -> None:
     table = Table(plan(["a", "b"], ["c"], min_success=0.6, abort_minimum=9))
     table.act()

@@ -290,8 +290,9 @@ class _View:
                     f"{wave.rules.min_success:.4g} of them must before the next wave"
                 )
             return False
-        ends = (self.standings[target.device_id] for target in wave.devices)
-        end = max((one.since or opened for one in ends if one.state in REPORTED), default=opened) + wave.rules.soak
+        standings = (self.standings[target.device_id] for target in wave.devices)
+        ends = [one.since or opened for one in standings if one.state in REPORTED]
+        end = max([opened, *ends]) + wave.rules.soak
         if self.now < end and not (last and held_up):
             self.soaking_until = end
         return self.now >= end
