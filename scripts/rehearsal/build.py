@@ -160,10 +160,8 @@ class Workspace:
         }
 
     def run(self, command: list[str], cwd: Path, env: dict[str, str] | None = None, timeout: float = 900) -> Result:
-        """Run as the build user, in a process group that is ended whole when the time is up."""
-        identity = (
-            {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-        )
+        """Run as the build user. When the time is up, the whole process group is killed."""
+        as_root = os.geteuid() == 0
         process = subprocess.Popen(
             command,
             cwd=cwd,
@@ -175,7 +173,9 @@ class Workspace:
             errors="replace",
             start_new_session=True,
             umask=0o022,
-            **identity,  # type: ignore[arg-type]
+            user=self.user.pw_uid if as_root else None,
+            group=self.user.pw_gid if as_root else None,
+            extra_groups=[] if as_root else None,
         )
         try:
             output, _ = process.communicate(timeout=timeout)

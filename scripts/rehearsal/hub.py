@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 """A simulated device: what hubby and otamgr do on a real one, against the local OTA service.
 
-hubby downloads the image behind its signed header (going on after a cut), checks both, and leaves `<prefix>.img` and
-`<prefix>.hdr`; otamgr runs the sysupgrade program on `<prefix>.img`. Only when that ends with status 0 does the header go
-into the new root's /etc and is the new versionNumber (attribute 2005) reported.
+hubby downloads the signed header and the image (and resumes a download that was cut), checks both, and leaves
+`<prefix>.img` and `<prefix>.hdr`; otamgr runs the sysupgrade program on `<prefix>.img`. When that exits with status 0, and only
+then, the header is copied to the new root's /etc and the new versionNumber (attribute 2005) is reported.
 (docs/LinuxSDK-FullImageUpdate.md, docs/LinuxSDK-OTAManager.md)
 
-The folder given as root is the system that runs. The sysupgrade program is told in SIMHUB_NEW_ROOT where the new system
-belongs (SIMHUB_ROOT is the running one).
+The root folder is the running system. The sysupgrade program finds its path in SIMHUB_ROOT, and the path of the root that it
+must write in SIMHUB_NEW_ROOT.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HEADER_SIZE = 216
 HUB_IMAGE = 5
 _SIGNED = HEADER_SIZE - 64
 _LAYOUT = struct.Struct("<BBHQQ32s")  # type, format, 0, versionNumber, size, SHA-256; see the service's signing.py
-_BLOCK = 16 * 1024  # at most so much of a cut download is lost
+_BLOCK = 16 * 1024  # bytes; a cut download loses at most one block
 _REPORT_EVERY = 0.5  # seconds between two reports of a download's progress
 _REASON_LIMIT = 74  # bytes; what attrd can send of a reboot reason
 _RECORD_NAMES = ("full_ota_record.json", "full-ota-record.json")
@@ -61,7 +61,7 @@ class Header:
 
 
 def read_header(raw: bytes, key: Ed25519PublicKey) -> Header:
-    """The header in 216 bytes. Raises UpdateError when it is none, or not signed with the service's key."""
+    """Decode and verify a header. Raises UpdateError when it is malformed or not signed with the service's key."""
     if len(raw) != HEADER_SIZE:
         raise UpdateError(f"a header has {HEADER_SIZE} bytes, not {len(raw)}")
     try:
@@ -74,18 +74,29 @@ def read_header(raw: bytes, key: Ed25519PublicKey) -> Header:
     return Header(kind, number, size, digest.hex())
 
 
-def version_of(root: Path, prefix_name: str, key: Ed25519PublicKey | None = None) -> int:
+def service_key(url: str, session: requests.Session | None = None) -> Ed25519PublicKey:
+    """The key that the service at this URL signs headers with. Raises requests.RequestException, UpdateError."""
+    answer = (session or requests).get(f"{url.rstrip('/')}/sim/key", timeout=30)
+    answer.raise_for_status()
+    key = load_pem_public_key(answer.content)
+    if not isinstance(key, Ed25519PublicKey):
+        raise UpdateError("the service's key is not an Ed25519 key")
+    return key
+
+
+def version_of(read: Callable[[str], bytes | None], prefix_name: str, key: Ed25519PublicKey) -> int:
     """The versionNumber that a system runs: from the header in its /etc, else from its OTA record, else 0.
 
+    read: gives the content of a file of the system by its path, None when there is no such file.
     prefix_name: the file name of the prefix, such as ota_type_5.
     """
-    header = root / "etc" / f"{prefix_name}.hdr"
-    if header.exists() and key is not None:
-        return read_header(header.read_bytes(), key).version_number
+    header = read(f"/etc/{prefix_name}.hdr")
+    if header is not None:
+        return read_header(header, key).version_number
     for name in _RECORD_NAMES:
         try:
-            return int(json.loads((root / "etc" / name).read_text())["versionNumber"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return int(json.loads(read(f"/etc/{name}") or b"")["versionNumber"])
+        except (ValueError, KeyError, TypeError):
             continue
     return 0
 
@@ -94,8 +105,9 @@ def version_of(root: Path, prefix_name: str, key: Ed25519PublicKey | None = None
 class Hub:
     """One simulated device.
 
-    service: URL of the local OTA service. root: the running system. prefix: where images land, such as /tmp/ota_type_5.
-    sysupgrade: program and arguments; the image is added as last argument. Without new_root, the new system is in `root`.
+    service: URL of the local OTA service. root: folder of the running system. prefix: where downloads go, such as
+    /tmp/ota_type_5. sysupgrade: program and arguments; the path of the image is appended. new_root: folder of the new system,
+    `root` if not given. attempts, pause: how often a download is tried, and the seconds between two attempts.
     """
 
     service: str
@@ -113,19 +125,20 @@ class Hub:
     def __post_init__(self) -> None:
         self.base = f"{self.service.rstrip('/')}/sim"
         self.device = f"{self.base}/devices/{quote(self.device_id, safe='')}"
-        key = load_pem_public_key(self._call("GET", f"{self.base}/key").content)
-        if not isinstance(key, Ed25519PublicKey):
-            raise UpdateError("the service's key is not an Ed25519 key")
-        self.key = key
+        self.key = service_key(self.service, self.session)
 
     # ---- hubby ------------------------------------------------------------------------------------------------------
 
     def running_version(self) -> int:
         """The versionNumber of the running system."""
-        return version_of(self.root, self.prefix.name, self.key)
+        return version_of(self._read, self.prefix.name, self.key)
+
+    def _read(self, path: str) -> bytes | None:
+        file = self.root / path.lstrip("/")
+        return file.read_bytes() if file.is_file() else None
 
     def register(self) -> None:
-        """Link the device to the account, with the version that it runs."""
+        """Add the device to the account, with the version that it runs."""
         body = {"deviceId": self.device_id, "versionNumber": str(self.running_version())}
         if self.device_type_id:
             body["deviceTypeId"] = self.device_type_id
@@ -138,7 +151,7 @@ class Hub:
         return found
 
     def poll(self) -> bool:
-        """Take the update that waits, if there is one. True when the device runs a new version afterwards."""
+        """Install the pending update, if there is one. True when the device runs a new version afterwards."""
         update = self.pending()
         if update is None:
             return False
@@ -188,7 +201,7 @@ class Hub:
         raise UpdateError(f"the download failed {self.attempts} times: {failure}")
 
     def _get_rest(self, url: str, part: Path) -> None:
-        """Append what is missing; from the start when the service has another file by now (If-Range)."""
+        """Append what is missing; start over when the service has another file by now (If-Range)."""
         tag = self._tag_file(part)
         have = part.stat().st_size if part.exists() and tag.exists() else 0
         headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()} if have else {}
@@ -202,7 +215,7 @@ class Hub:
             answer.raise_for_status()
             resumed = answer.status_code == 206
             if resumed:
-                self.log(f"download goes on at byte {have}")
+                self.log(f"download resumes at byte {have}")
             tag.write_text(answer.headers.get("ETag", ""))
             total_size = int(answer.headers["Content-Length"]) + (have if resumed else 0)
             size, told = have if resumed else 0, 0.0
@@ -236,7 +249,7 @@ class Hub:
     # ---- otamgr -----------------------------------------------------------------------------------------------------
 
     def install(self, header: Header, behaviour: str = "normal") -> None:
-        """Run sysupgrade; after success the header is in the new root's /etc. Raises UpdateError after a failure."""
+        """Run sysupgrade and copy the header to the new root's /etc. Raises UpdateError when sysupgrade fails."""
         image, new_root = self._suffixed(".img"), self.new_root or self.root
         environment = {**os.environ, "SIMHUB_ROOT": str(self.root), "SIMHUB_NEW_ROOT": str(new_root)}
         if behaviour == "fail":
@@ -262,10 +275,10 @@ class Hub:
         temporary.write_bytes(self._suffixed(".hdr").read_bytes())
         os.replace(temporary, etc / f"{self.prefix.name}.hdr")
 
-    # ---- small things -----------------------------------------------------------------------------------------------
+    # ---- helpers -----------------------------------------------------------------------------------------------------
 
     def report(self, state: str, **facts: Any) -> None:
-        """Tell the service what the device does: downloading, installing, done, failed or rolledBack."""
+        """Report the device's state: downloading, installing, done, failed or rolledBack."""
         self._call("POST", f"{self.device}/report", json={"state": state, **facts})
 
     def _call(self, method: str, url: str, **options: Any) -> requests.Response:
@@ -294,7 +307,7 @@ def main() -> int:
         "--new-root", type=Path, metavar="DIR", help="root folder that sysupgrade writes (default: --root)"
     )
     parser.add_argument("--prefix", required=True, type=Path, metavar="PATH", help="such as /tmp/ota_type_5")
-    parser.add_argument("--sysupgrade", required=True, metavar="PROGRAM", help="is given the image's path")
+    parser.add_argument("--sysupgrade", required=True, metavar="PROGRAM", help="is run with the image's path")
     parser.add_argument(
         "--once", action="store_true", help="one look for an update; status 3 when nothing was installed"
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The QEMU bench for the tests of this folder, and how many power cuts they make.
+"""The QEMU bench of these tests, and the options that say how much they try.
 
-The normal run has the happy path, four refusals, one rollback and six cuts. `--cuts N` is the long form: that many cuts, and
-everything that is marked `long`.
+A normal run has the happy path, four refusals, one rollback and six power cuts. With `--cuts N` it has that many cuts, and every
+test that is marked `long`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench import CUTS, Bench
 from reference_update import Rehearsal, rehearse
 from rehearsal.board import parts
-from rehearsal.board.bench import CUTS, Bench, Device
+from rehearsal.board.device import Device
 from rehearsal.board.guest import EMULATOR
 from rehearsal.build import Unavailable, shared_workspace
 from rehearsal.folders import cache_folder
@@ -26,13 +27,15 @@ _figures: list[str] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("device")
-    group.addoption("--cuts", type=int, metavar="N", help=f"power cuts, and every scenario (without: {CUTS} cuts)")
-    group.addoption("--seed", type=int, default=1, metavar="N", help="where the power is cut")
-    group.addoption("--all-scenarios", action="store_true", help="every scenario, also without --cuts")
+    group.addoption(
+        "--cuts", type=int, metavar="N", help=f"number of power cuts (default: {CUTS}); also runs every scenario"
+    )
+    group.addoption("--seed", type=int, default=1, metavar="N", help="seed for the points where the power is cut")
+    group.addoption("--all-scenarios", action="store_true", help="run every scenario, with the default number of cuts")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: only in the long form, --cuts N or --all-scenarios")
+    config.addinivalue_line("markers", "long: only with --cuts N or --all-scenarios")
 
 
 def is_long(config: pytest.Config) -> bool:
@@ -59,7 +62,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def figures() -> list[str]:
-    """Lines for the end of the run."""
+    """Lines that are printed at the end of the run."""
     return _figures
 
 
@@ -70,7 +73,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def bench() -> Iterator[Bench]:
-    """The bench; without QEMU, BitBake or Debian's packages its tests are skipped, with the reason."""
+    """The bench; where QEMU, BitBake or Debian's packages cannot be had, its tests are skipped with the reason."""
     folder = cache_folder() / "work" / "tests" / "device"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -81,19 +84,19 @@ def bench() -> Iterator[Bench]:
         parts.u_boot()
         workspace = shared_workspace()
     except Unavailable as reason:
-        pytest.skip(f"NO EMULATED DEVICE HERE, its tests do not run: {reason}")
+        pytest.skip(f"no emulated device here: {reason}")
     with RunningService(folder / "service") as service:
         service.share()
         bench = Bench(folder, workspace, service)
         yield bench
-        _figures.extend(bench.stood_still)
+        _figures.extend(bench.stalls)
     if not os.environ.get("AFERO_OTA_KEEP_BENCH"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def rehearsal(bench: Bench) -> Rehearsal:
-    """An update without trouble; its figures are printed at the end of the run."""
+    """An undisturbed update; its figures are printed at the end of the run."""
     result = rehearse(bench)
     _figures.extend(result.figures)
     return result
@@ -101,7 +104,7 @@ def rehearsal(bench: Bench) -> Rehearsal:
 
 @pytest.fixture
 def device(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Device]:
-    """A new device from the factory, switched on and up in slot A."""
+    """A new device with the factory's disk, running slot A."""
     device = bench.device(request.node.name.split("[")[0][5:45])
     with device:
         assert device.wait_until_up() == "A"

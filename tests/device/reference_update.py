@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One update without any trouble, watched closely: what it costs, and when each of its steps comes (for cuts at these steps)."""
+"""One undisturbed update, measured: what it costs, and when each of its steps begins (power cuts are placed by that)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import Bench
 from rehearsal.board import disk
-from rehearsal.board.bench import Bench, Device
+from rehearsal.board.device import Device
 from rehearsal.board.guest import PREFIX
 
-# step, what the console says when it begins; in this order
+# each step in order, and the output with which it begins
 STEPS = (
     ("checking", r"sysupgrade: \[\d+ s\] checking"),
     ("slot off", r"sysupgrade: \[\d+ s\] slot B goes out of use"),
@@ -34,46 +35,46 @@ STEPS = (
 
 @dataclass
 class Rehearsal:
-    """What was seen."""
+    """What was measured."""
 
     pending: Path
-    """The disk between the switch and the first start of the new system."""
+    """The disk after the switch and before the new system's first start."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """How long each step took, the last one left out."""
+    """Duration of each step but the last."""
     figures: list[str] = field(default_factory=list)
 
 
 def rehearse(bench: Bench) -> Rehearsal:
-    """From the factory's release 1 to release 2."""
+    """Update a device from release 1, the factory's, to release 2."""
     release = bench.release(2)
     device = bench.device("rehearsal")
     result = Rehearsal(bench.folder / "pending.img")
     with device:
         assert device.wait_until_up() == "A"
-        boot = device.when(r"BENCH READY")[0]
-        u_boot = device.when(r"Starting kernel")[0]
+        boot = device.time_of(r"BENCH READY")[0]
+        u_boot = device.time_of(r"Starting kernel")[0]
         device.deliver(release.image, release.header)
         _watch_memory(device)
-        start, written = len(device.said), _bytes_written(device)
-        device.say(
+        start, written = len(device.output), _bytes_written(device)
+        device.send(
             f"cp {PREFIX}.hdr /etc/; sh -c 'echo $$ > /run/memory/update/cgroup.procs; exec /sbin/sysupgrade {PREFIX}.img'"
         )
         found = device.expect(r"sysupgrade: ((?:FAILED|REFUSED).*)|DONE: the next start", 300)
         assert not found.group(1), found.group(1)
         device.expect(r"\nU-Boot 20\d\d")
         written = _bytes_written(device) - written
-        # nothing of the new system has run yet
+        # the new system has not started yet
         shutil.copy(device.disk, result.pending)
         device.wait_until_up()
         device.check("B", release)
         moments = []
         for _, pattern in STEPS:
-            moment, start = device.when(pattern, start)
+            moment, start = device.time_of(pattern, start)
             moments.append(moment)
         names = [name for name, _ in STEPS]
         result.seconds = {name: after - before for name, before, after in zip(names, moments, moments[1:])}
         at = dict(zip(names, moments))
-        samples = re.findall(r"BENCH MEMORY (\d+) (\d+)", device.said)
+        samples = re.findall(r"BENCH MEMORY (\d+) (\d+)", device.output)
         raw = _raw_write(device, written)
     device.scrap()
     install, restart = at["U-Boot"] - at["checking"], at["running"] - at["U-Boot"]
@@ -83,7 +84,7 @@ def rehearse(bench: Bench) -> Rehearsal:
     result.figures = [
         f"boot: U-Boot {u_boot:.1f} s, power on to confirmed {boot:.1f} s; after the update {restart:.1f} s",
         f"install: {install:.1f} s for an image of {content / 2**20:.1f} MiB ({steps})",
-        f"written to flash: {written / 2**20:.1f} MiB; writing as many bytes without a file system: {raw:.1f} s, so the "
+        f"written to flash: {written / 2**20:.1f} MiB; writing that much without a file system takes {raw:.1f} s: the "
         f"installation takes {install / raw:.1f} times as long",
         f"peak memory of sysupgrade and its children: {own:.1f} MiB, {peak:.1f} MiB with the page cache",
     ]
@@ -103,7 +104,7 @@ def _watch_memory(device: Device) -> None:
 
 
 def _bytes_written(device: Device) -> int:
-    """What the emulator has written so far: its disk, and the little that the console says."""
+    """What the emulator has written so far, to its disk and (little) to the console."""
     assert device.process
     found = re.search(r"(?m)^wchar: (\d+)$", Path(f"/proc/{device.process.pid}/io").read_text())
     assert found
@@ -111,7 +112,7 @@ def _bytes_written(device: Device) -> int:
 
 
 def _raw_write(device: Device, size: int) -> float:
-    """Seconds for so many bytes into the slot that does not run; a slot is at least that large."""
+    """Seconds that writing this many bytes to the inactive slot takes; scaled up when the slot is smaller."""
     blocks = min(size, disk.partitions(device.disk)[disk.SLOTS["A"] - 1][1]) >> 16
     output = device.command(f"time dd if=/dev/zero of=/dev/mmcblk0p2 bs=65536 count={blocks} conv=fsync", 300)
     found = re.search(r"real\s+(?:(\d+)m)?\s*([\d.]+)s", output)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A disk that loses what it has accepted but not flushed: QEMU logs every write and flush, and a prefix of the log is replayed.
+"""Simulates a disk that loses unflushed writes: QEMU logs all writes and flushes, and a prefix of the log is replayed.
 
-The log is of Linux's dm-log-writes (Documentation/admin-guide/device-mapper/log-writes.rst), which QEMU's blklogwrites writes.
+QEMU's blklogwrites writes the format of Linux's dm-log-writes (Documentation/admin-guide/device-mapper/log-writes.rst).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SECTOR = 512
 
 @dataclass(frozen=True)
 class Write:
-    """One entry: bytes at an offset; a flush may have no bytes."""
+    """One entry of the log: bytes at an offset. A flush may have none."""
 
     offset: int
     data: bytes
@@ -31,10 +31,10 @@ class Write:
 
 
 def read_log(path: Path) -> Iterator[Write]:
-    """Every entry in the order in which the disk accepted them."""
+    """The entries, in the order in which the disk accepted them."""
     with path.open("rb") as stream:
         magic, version, count, sector = _SUPER.unpack(stream.read(_SUPER.size))
-        assert (magic, version) == (_MAGIC, 1), f"{path} is no log of writes"
+        assert (magic, version) == (_MAGIC, 1), f"{path} is not a log of writes"
         stream.seek(sector)
         for _ in range(count):
             entry = stream.read(sector)
@@ -46,16 +46,16 @@ def read_log(path: Path) -> Iterator[Write]:
 
 
 def lose(log: list[Write], end: int, random_: random.Random) -> list[Write]:
-    """What a disk keeps of the first `end` entries when the power goes: all before the last flush, and of the rest any part.
+    """What a disk keeps of the first `end` entries when the power fails: all before the last flush, and any part of the rest.
 
-    A write that is kept may be torn at a sector. What was discarded before the last flush is gone, as the file system asked.
+    The last of the kept writes may be torn at a sector boundary. Discards before the last flush take effect.
     """
     last = max((number for number in range(end) if log[number].flush), default=0)
     kept = list(log[:last])
     share = random_.random()
     loose = [write for write in log[last:end] if write.fua or random_.random() < share]
     if random_.random() < 0.5:
-        # a disk may also write in another order, as long as no sector is written twice
+        # a disk may also reorder writes, as long as none of them overlap
         spans: set[int] = set()
         if all(_alone(write, spans) for write in loose):
             random_.shuffle(loose)
@@ -75,7 +75,7 @@ def _alone(write: Write, taken: set[int]) -> bool:
 
 
 def apply(writes: list[Write], disk: Path) -> None:
-    """Write them to a disk image, in this order."""
+    """Apply the writes to a disk image, in this order."""
     with disk.open("r+b") as stream:
         for write in writes:
             stream.seek(write.offset)

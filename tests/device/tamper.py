@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Images that a device must refuse: made from a good one, wrong in one way and right in all others."""
+"""Images that a device must refuse: each is made from a good one and differs from it in one respect."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ MANIFEST, LISTING = "./etc/afero-ota/manifest", "./etc/afero-ota/listing"
 COMPATIBLE, RECORD = "./etc/afero-ota/compatible", "./etc/full-ota-record.json"
 
 Content = Callable[[bytes], bytes]
+Defect = Callable[[Path, Path], None]
 
 
 def rewrite(
@@ -24,9 +25,9 @@ def rewrite(
     honest: bool = True,
     front: bool = False,
 ) -> None:
-    """The same archive with these members changed, and others added at its end (or front).
+    """Copy an archive with these members changed, and others added at its end (front: at its beginning).
 
-    honest: manifest and listing tell of the change, as if the image had been built so.
+    honest: update manifest and listing to match, as if the image had been built that way.
     """
     changed, added = dict(changed or {}), list(added)
     with tarfile.open(source) as old:
@@ -73,7 +74,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int =
     return found
 
 
-# ---- one function for each thing that can be wrong: (good image, where to put the bad one) -----------------------------
+# ---- one function for each defect: it takes the good image, and the path of the bad one to write ------------------------
 
 
 def flipped_bit(good: Path, bad: Path) -> None:
@@ -111,11 +112,11 @@ def manifest_with_another_hash(good: Path, bad: Path) -> None:
     )
 
 
-def file_that_is_not_the_manifests(good: Path, bad: Path) -> None:
+def file_that_differs_from_the_manifest(good: Path, bad: Path) -> None:
     rewrite(good, bad, {"./etc/hello": lambda text: b"hollo\n"}, honest=False)
 
 
-def mode_that_is_not_the_listings(good: Path, bad: Path) -> None:
+def mode_that_differs_from_the_listing(good: Path, bad: Path) -> None:
     wrong = {LISTING: lambda text: re.sub(rb"(?m)^81a4 (0 0 \./etc/hello)$", rb"89ed \1", text)}
     rewrite(good, bad, wrong, honest=True)
 
@@ -151,5 +152,5 @@ def device_node(good: Path, bad: Path) -> None:
     rewrite(good, bad, added=[(node, b"")])
 
 
-def no_archive(good: Path, bad: Path) -> None:
+def not_an_archive(good: Path, bad: Path) -> None:
     bad.write_bytes(b"#!/bin/sh\necho evil > /data/user/file\n" + bytes(5000))

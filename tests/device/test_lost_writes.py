@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A disk that says it has written what it has not: nothing that was not flushed may be relied upon.
+"""Power cuts with a disk that loses writes which it has accepted but not yet flushed.
 
-The emulated SD card knows no flush, so an update is recorded on a virtio disk under the same names, with QEMU's log of every
-write and flush; then the power is cut in the log, what was not flushed is lost in part, and the rest starts with U-Boot again.
+The emulated SD card has no flush command. So an update is recorded on a virtio disk with the same device names, while QEMU logs
+every write and flush. Each test cuts that log at some entry, drops some of the unflushed writes, and starts the device, through
+U-Boot, from what is left.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 
 import replay
+from bench import Bench
 from reference_update import Rehearsal
 from rehearsal.board import disk
-from rehearsal.board.bench import Bench, Device
+from rehearsal.board.device import Device
 
 pytestmark = pytest.mark.long
 REPLAYS = 20
@@ -25,15 +27,15 @@ REPLAYS = 20
 
 @dataclass
 class Recording:
-    """A disk as it was, and everything that was written to it since."""
+    """A disk at the beginning, and everything that was written to it afterwards."""
 
     start: Path
     log: list[replay.Write]
     flushes: int
 
 
-def record(bench: Bench, name: str, start: Path, slot: str) -> tuple[Device, Path, Path]:
-    """A device whose disk is logged. It is started without U-Boot, which would use the card."""
+def logged_device(bench: Bench, name: str, start: Path, slot: str) -> tuple[Device, Path, Path]:
+    """A device, a copy of its disk, and the log of writes. It starts without U-Boot, which would use the SD card."""
     device = bench.device(name, start=start)
     original = disk.copy_sparse(device.disk, device.disk.with_suffix(".start"))
     log = device.disk.with_suffix(".writes")
@@ -64,11 +66,11 @@ def record(bench: Bench, name: str, start: Path, slot: str) -> tuple[Device, Pat
 
 @pytest.fixture(scope="module")
 def update(bench: Bench) -> Recording:
-    """From the first check of an image to the reboot into it."""
-    device, original, log = record(bench, "record-update", bench.factory(), "A")
+    """An update from its first check to the reboot."""
+    device, original, log = logged_device(bench, "record-update", bench.factory(), "A")
     release = bench.release(2)
     with device:
-        # no try was counted, so there is nothing to confirm
+        # U-Boot has not counted a try, so there is nothing to confirm
         device.expect(r"BENCH READY slot=A")
         device.deliver(release.image, release.header)
         device.start_sysupgrade()
@@ -79,8 +81,8 @@ def update(bench: Bench) -> Recording:
 
 @pytest.fixture(scope="module")
 def confirmation(bench: Bench, rehearsal: Rehearsal) -> Recording:
-    """The first start of the new system, up to and with its confirmation."""
-    device, original, log = record(bench, "record-confirmation", rehearsal.pending, "B")
+    """The first start of the new system, including its confirmation."""
+    device, original, log = logged_device(bench, "record-confirmation", rehearsal.pending, "B")
     with device:
         assert device.wait_until_up() == "B"
         device.command("sync; reboot")
@@ -91,27 +93,31 @@ def confirmation(bench: Bench, rehearsal: Rehearsal) -> Recording:
 def finished(original: Path, log: Path) -> Recording:
     writes = list(replay.read_log(log))
     flushes = sum(write.flush for write in writes)
-    assert flushes > 5, f"the log of {len(writes)} writes has {flushes} flushes: nothing can be said from it"
+    assert flushes > 5, f"the log of {len(writes)} writes has {flushes} flushes: too few to test anything"
     return Recording(original, writes, flushes)
 
 
 @pytest.mark.parametrize("number", range(REPLAYS))
-def test_an_update_survives_the_loss_of_what_was_not_flushed(bench, update, number, seed, figures):
-    # every other cut near the end: the slot is completed, then the switch is made by the very last write
+def test_an_update_survives_the_loss_of_unflushed_writes(
+    bench: Bench, update: Recording, number: int, seed: int, figures: list[str]
+) -> None:
+    # every second cut is near the end: there the slot is completed, and the very last write switches to it
     random_ = random.Random(f"{seed} update {number}")
     first = (1, len(update.log) * 9 // 10, 1, len(update.log) - 2)[number % 4]
     figures.append(replayed(bench, update, f"update {number}", random_.randrange(first, len(update.log) + 1), random_))
 
 
 @pytest.mark.parametrize("number", range(REPLAYS // 4))
-def test_a_confirmation_survives_the_loss_of_what_was_not_flushed(bench, confirmation, number, seed, figures):
+def test_a_confirmation_survives_the_loss_of_unflushed_writes(
+    bench: Bench, confirmation: Recording, number: int, seed: int, figures: list[str]
+) -> None:
     random_ = random.Random(f"{seed} confirmation {number}")
     end = random_.randrange(1, len(confirmation.log) + 1)
     figures.append(replayed(bench, confirmation, f"confirmation {number}", end, random_))
 
 
 def replayed(bench: Bench, recording: Recording, name: str, end: int, random_: random.Random) -> str:
-    """Cut after `end` entries, lose writes, start the device, check it; a line for the table."""
+    """Cut after `end` entries, drop writes, start the device and check it. Returns a line for the table."""
     kept = replay.lose(recording.log, end, random_)
     device = bench.device(f"replay-{name.replace(' ', '-')}", start=recording.start)
     replay.apply(kept, device.disk)

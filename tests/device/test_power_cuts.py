@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The power is cut at seeded points of an update, of U-Boot, of the new system's first boot and of its confirmation.
+"""Power cuts at seeded points of an update, in U-Boot, in the new system's first boot and in its confirmation.
 
-Afterwards the device is one complete system, the old one or the new one, and which of the two is no matter of luck.
+Afterwards the device runs one complete system, and wherever the point of the cut decides between old and new, the right one.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from dataclasses import dataclass
 
 import pytest
 
+from bench import CUTS, Bench
 from reference_update import STEPS, Rehearsal
-from rehearsal.board.bench import CUTS, Bench
 
 NAMES = [name for name, _ in STEPS]
 PATTERNS = dict(STEPS)
 UPDATE = NAMES[: NAMES.index("U-Boot")]
 U_BOOT = ["U-Boot", "choosing", "loading"]
-# half of the cuts hit the update; the first of the others are one each
+# half of the cuts are in the update; a normal run also has one at each of the other places
 PLACES = (UPDATE, U_BOOT, UPDATE, ["kernel"], UPDATE, ["confirming"])
 TRIES = 3
-REPEAT_EVERY = 4  # of the interrupted updates, so many are tried again
+REPEAT_EVERY = 4  # one in so many interrupted updates is repeated
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the power goes: at this share of a step's duration; for a start of the new system, several times in a row."""
+    """Where the power is cut: steps and shares of their durations. Several cuts in a row while the new system starts."""
 
     number: int
     points: tuple[tuple[str, float], ...]
@@ -40,7 +40,7 @@ class Cut:
 
 
 def plan(seed: int, count: int) -> list[Cut]:
-    """The same for the same seed; a longer plan starts like a shorter one."""
+    """The cuts for a seed; a longer plan begins with the shorter one."""
     random_ = random.Random(seed)
     cuts = []
     for number in range(count):
@@ -52,7 +52,7 @@ def plan(seed: int, count: int) -> list[Cut]:
 
 @pytest.fixture(scope="module")
 def lanes(bench: Bench, rehearsal: Rehearsal, seed: int, request: pytest.FixtureRequest) -> Iterator[list[Future[str]]]:
-    """The cuts, as many at a time as there are processors; an emulated device uses one."""
+    """The cuts, made in parallel: one emulated device for each processor."""
     count = request.config.getoption("--cuts", None)
     pool = ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1)))
     cuts = plan(seed, CUTS if count is None else count)
@@ -73,19 +73,19 @@ def test_a_cut_leaves_one_complete_system(
     figures.append(f"seed {seed} cut {cut_number:4}  {line}")
 
 
-def expected(said: str, pending: bool) -> str:
-    """The slot that must come up, by what the console had said when the power went; "" when either may."""
-    if not pending and not re.search(PATTERNS["switching"], said):
+def expected(output: str, pending: bool) -> str:
+    """The slot that must start, judged by the console's output before the cut; "" when either may."""
+    if not pending and not re.search(PATTERNS["switching"], output):
         return "A"
-    if pending or re.search(PATTERNS["restarting"], said):
-        # a try may be counted before it is told of
-        tries = len(re.findall(PATTERNS["choosing"], said.rpartition("sysupgrade:")[2]))
+    if pending or re.search(PATTERNS["restarting"], output):
+        # U-Boot may have counted a try that it has not printed
+        tries = len(re.findall(PATTERNS["choosing"], output.rpartition("sysupgrade:")[2]))
         return "B" if tries < TRIES else ""
     return ""
 
 
 def make_cut(bench: Bench, rehearsal: Rehearsal, cut: Cut) -> str:
-    """Make the cut and check the device; a line for the table."""
+    """Make the cut and check the device. Returns a line for the table."""
     old, new = bench.release(1), bench.release(2)
     in_update = cut.points[0][0] in UPDATE
     device = bench.device(f"cut-{cut.number}", start=None if in_update else rehearsal.pending)
@@ -99,19 +99,19 @@ def make_cut(bench: Bench, rehearsal: Rehearsal, cut: Cut) -> str:
                 device.deliver(new.image, new.header)
                 device.start_sysupgrade()
             device.expect(PATTERNS[name])
-            device.listen(share * rehearsal.seconds[name])
+            device.run_for(share * rehearsal.seconds[name])
             device.cut()
-            before_the_cuts += device.said
+            before_the_cuts += device.output
         device.power_on()
         slot = device.wait_until_up()
         must_be = expected(before_the_cuts, pending=not in_update)
-        assert not must_be or slot == must_be, f"{cut}: slot {slot} was started, not {must_be}"
+        assert not must_be or slot == must_be, f"{cut}: slot {slot} started, not {must_be}"
         device.check(slot, old if slot == "A" else new, factory=slot == "A")
         assert device.reported_version() == (old if slot == "A" else new).version_number
         line = f"{str(cut):40} -> slot {slot}, complete"
         if slot == "A" and cut.number % REPEAT_EVERY == 0:
-            status, said = device.update(new)
-            assert status is None and device.wait_until_up() == "B", f"{cut}: the update cannot be repeated: {said}"
+            status, output = device.update(new)
+            assert status is None and device.wait_until_up() == "B", f"{cut}: the update cannot be repeated: {output}"
             device.check("B", new)
             line += "; repeated -> slot B, complete"
     device.scrap()

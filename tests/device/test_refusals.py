@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What must not be installed is refused, with a reason, and leaves the device exactly as it was."""
+"""Images that must not be installed are refused with a reason, and the device stays exactly as it was."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 import tamper
+from bench import Bench
 from rehearsal.board import disk
-from rehearsal.board.bench import Bench, Device
+from rehearsal.board.device import Device
 
-# image, exit status, a word of the reason
+# defect, exit status, part of the reason
 IN_THE_NORMAL_RUN = [
     (tamper.flipped_bit, 5, "intact"),
     (tamper.foreign_machine, 6, "another-board"),
@@ -22,7 +23,7 @@ IN_THE_NORMAL_RUN = [
 IN_THE_LONG_RUN = [
     (tamper.truncated, 5, "intact"),
     (tamper.empty, 5, "empty"),
-    (tamper.no_archive, 5, "neither"),
+    (tamper.not_an_archive, 5, "neither"),
     (tamper.too_large, 7, ""),
     (tamper.manifest_with_another_hash, 5, "manifest"),
     (tamper.header_in_the_image, 5, "only sysupgrade may write"),
@@ -40,7 +41,7 @@ REFUSALS = [
 
 @pytest.fixture(scope="module")
 def updated(bench: Bench) -> Iterator[Device]:
-    """A device that runs release 2 in slot B; refusals leave it so."""
+    """A device that runs release 2 in slot B, before and after each refusal."""
     device = bench.device("refusals")
     with device:
         assert device.wait_until_up() == "A"
@@ -50,8 +51,8 @@ def updated(bench: Bench) -> Iterator[Device]:
     device.scrap()
 
 
-def untouched(device: Device) -> dict[str, str]:
-    """What no refusal may change: the environment's sectors, and every byte of the other slot."""
+def protected_state(device: Device) -> dict[str, str]:
+    """Hashes of what no refusal may change: the environment's sectors, and every byte of the other slot."""
     device.command("sync")
     with device.disk.open("rb") as stream:
         ranges = [(offset, disk.ENVIRONMENT_SIZE) for offset in disk.ENVIRONMENTS]
@@ -64,50 +65,52 @@ def untouched(device: Device) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("make", "status", "reason"), REFUSALS)
-def test_refused_and_nothing_is_touched(bench: Bench, updated: Device, make, status: int, reason: str) -> None:
-    good, before = bench.release(2), untouched(updated)
-    bad = bench.sign(make.__name__, lambda path: make(good.image, path), "9")
-    found, said = updated.update(bad)
-    assert found == status, said
-    assert "REFUSED" in said and reason in said
-    assert untouched(updated) == before
+def test_a_bad_image_is_refused_and_nothing_is_touched(
+    bench: Bench, updated: Device, make: tamper.Defect, status: int, reason: str
+) -> None:
+    good, before = bench.release(2), protected_state(updated)
+    bad = bench.tampered(make.__name__, lambda path: make(good.image, path), "9")
+    found, output = updated.update(bad)
+    assert found == status, output
+    assert "REFUSED" in output and reason in output
+    assert protected_state(updated) == before
     updated.check("B", good)
     assert updated.reported_version() == good.version_number
 
 
 @pytest.mark.long
 def test_an_image_without_its_header_is_refused(bench: Bench, updated: Device) -> None:
-    good, before = bench.release(2), untouched(updated)
+    good, before = bench.release(2), protected_state(updated)
     updated.deliver(good.image, None)
-    found, said = updated.end_of(updated.start_sysupgrade())
-    assert found == 5 and "header" in said
-    assert untouched(updated) == before
+    found, output = updated.wait_for_sysupgrade(updated.start_sysupgrade())
+    assert found == 5 and "header" in output
+    assert protected_state(updated) == before
     updated.check("B", good)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
     "make",
-    [tamper.file_that_is_not_the_manifests, tamper.mode_that_is_not_the_listings],
+    [tamper.file_that_differs_from_the_manifest, tamper.mode_that_differs_from_the_listing],
     ids=lambda make: make.__name__,
 )
-def test_what_is_written_is_compared_with_the_manifest(bench: Bench, device: Device, make) -> None:
-    """Seen only on the disk: the other slot goes out of use, the running one stays as it is."""
+def test_the_written_slot_is_compared_with_the_manifest(bench: Bench, device: Device, make: tamper.Defect) -> None:
+    """Noticed only after writing: the other slot is disabled, the running one stays as it is."""
     good = bench.release(1)
-    found, said = device.update(bench.sign(make.__name__, lambda path: make(good.image, path), "9"))
-    assert found == 21, said
+    found, output = device.update(bench.tampered(make.__name__, lambda path: make(good.image, path), "9"))
+    assert found == 21, output
     device.check("A", good, factory=True)
     environment = disk.environment(device.disk)
     assert (environment["BOOT_ORDER"], environment["BOOT_B_LEFT"]) == ("A", "0")
     assert "/etc/afero-ota/complete" not in disk.tree_of_partition(device.disk, disk.SLOTS["B"])
-    # and the way to a good update stays open
+    # a good update is still possible
     assert device.update(bench.release(2))[0] is None
     assert device.wait_until_up() == "B"
     device.check("B", bench.release(2))
 
 
 @pytest.mark.long
-def test_an_older_version_is_installed_when_it_was_allowed(bench: Bench, device: Device) -> None:
+def test_an_older_version_is_installed_if_allowed(bench: Bench, device: Device) -> None:
     newer, older = bench.release(3), bench.release(2)
     assert device.update(newer)[0] is None
     assert device.wait_until_up() == "B"
@@ -116,18 +119,18 @@ def test_an_older_version_is_installed_when_it_was_allowed(bench: Bench, device:
     assert device.update(older)[0] is None
     assert device.wait_until_up() == "A"
     device.check("A", older)
-    # once, not for ever
+    # the permission is for one update
     assert device.try_command("test -e /data/afero-ota/allow-downgrade")[0] == 1
 
 
 @pytest.mark.long
-def test_of_two_sysupgrades_at_once_one_is_refused_and_one_installs(bench: Bench, device: Device) -> None:
+def test_a_second_sysupgrade_at_the_same_time_is_refused(bench: Bench, device: Device) -> None:
     release = bench.release(2)
     device.deliver(release.image, release.header)
     first = device.start_command(
         "/sbin/sysupgrade /tmp/ota_type_5.img & sleep 1; /sbin/sysupgrade /tmp/ota_type_5.img; echo second=$?; wait"
     )
     assert device.expect(r"second=(\d+)\n").group(1) == "3"
-    assert device.end_of(first)[0] is None
+    assert device.wait_for_sysupgrade(first)[0] is None
     assert device.wait_until_up() == "B"
     device.check("B", release)

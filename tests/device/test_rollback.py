@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""A new system that is no good: the old one comes back by itself, says so, and does not try the same image again."""
+"""A faulty new system: the device returns to the old one by itself, reports it, and refuses the same image."""
 
 from __future__ import annotations
 
 import pytest
 
+from bench import FAULTS, Bench
 from rehearsal.board import disk
-from rehearsal.board.bench import FAULTS, Bench, Device
+from rehearsal.board.device import Device
 
 TRIES = 3
-# what the console says at each try of the build, by bench.FAULTS
+# output at each try of a faulty build, by bench.FAULTS
 SIGNS = {
     "health": r"BENCH FAULT health",
     "panic": r"Kernel panic - not syncing: Attempted to kill init",
@@ -24,7 +25,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("number", BAD)
-def test_after_three_tries_the_old_system_is_back(bench: Bench, device: Device, number: int) -> None:
+def test_the_old_system_is_back_after_three_tries(bench: Bench, device: Device, number: int) -> None:
     old, bad = bench.release(1), bench.release(number)
     assert device.update(bad)[0] is None
     for _ in range(TRIES):
@@ -36,11 +37,11 @@ def test_after_three_tries_the_old_system_is_back(bench: Bench, device: Device, 
     assert device.reported_version() == old.version_number
     environment = disk.environment(device.disk)
     assert (environment["BOOT_ORDER"], environment["BOOT_B_LEFT"]) == ("A", "0")
-    # the cloud will offer it again
-    status, said = device.update(bad)
-    assert status == 9, said
+    # the cloud will offer the same image again
+    status, output = device.update(bad)
+    assert status == 9, output
     device.check("A", old, factory=True)
-    # a mended one is taken
+    # a corrected one is accepted
     if FAULTS[number] == "health":
         mended = bench.release(2)
         assert device.update(mended)[0] is None

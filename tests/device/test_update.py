@@ -1,49 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""From the factory through update after update: the local OTA service, the simulated hubby, a real sysupgrade in QEMU."""
+"""Updates from the factory on: the local OTA service, a simulated hubby, and the real sysupgrade in QEMU."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from api import Api
-from rehearsal import hub as hubs
-from rehearsal.board.bench import Bench, Device, record_of
-
-
-@dataclass
-class GuestHub(hubs.Hub):
-    """hubby, on the bench: what it reports is what the guest's /etc says, and otamgr runs in the guest."""
-
-    guest: Device | None = None
-
-    def running_version(self) -> int:
-        return int(self.guest.reported_version()) if self.guest else 0
-
-    def install(self, header: hubs.Header, behaviour: str = "normal") -> None:
-        assert self.guest
-        self.guest.deliver(self._suffixed(".img"), self._suffixed(".hdr"))
-        status, said = self.guest.end_of(self.guest.start_sysupgrade())
-        if status is not None:
-            raise hubs.UpdateError(f"sysupgrade ended with status {status}: {said}")
-        self.guest.wait_until_up()
-        if self.running_version() != header.version_number:
-            raise hubs.UpdateError("the new system did not come up")
-
-
-def hub_of(bench: Bench, device: Device) -> GuestHub:
-    folder = bench.folder / f"hub-{device.disk.stem}"
-    service = bench.service
-    hub = GuestHub(
-        service.url,
-        folder.name,
-        folder,
-        folder / "ota_type_5",
-        [],
-        device_type_id=service.device_type_id,
-        guest=device,
-    )
-    hub.register()
-    return hub
+from bench import Bench
+from rehearsal.board.device import Device, GuestHub
+from rehearsal.board.releases import record_of
 
 
 def push(bench: Bench, device_id: str, version_number: str) -> None:
@@ -55,8 +18,10 @@ def push(bench: Bench, device_id: str, version_number: str) -> None:
 
 
 def test_a_device_goes_from_the_factory_to_b_and_back_and_to_b_again(bench: Bench, device: Device) -> None:
-    """A → B → A → B: each time pushed by the cloud, and afterwards exactly what BitBake built."""
-    hub = hub_of(bench, device)
+    """A → B → A → B: the cloud pushes each update, and the slot then holds exactly what BitBake built."""
+    folder = bench.folder / f"hub-{device.disk.stem}"
+    hub = GuestHub(bench.service, folder.name, folder, device)
+    hub.register()
     assert bench.service.sim.device(hub.device_id)["versionNumber"] == bench.release(1).version_number
     for number, slot in ((2, "B"), (3, "A"), (4, "B")):
         release = bench.release(number)

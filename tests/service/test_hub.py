@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The simulated device takes an update as the real one must: whole, verified, and claimed only when it succeeded."""
+"""The simulated device: an update is downloaded whole, verified, and reported as installed only when sysupgrade succeeded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def api(service: RunningService) -> Api:
 
 
 class Bench:
-    """A device on the bench: two roots, a prefix, and a sysupgrade program that can be exchanged."""
+    """A simulated device: two roots, a prefix, and a replaceable sysupgrade program."""
 
     def __init__(self, service: RunningService, folder: Path):
         self.service, self.folder = service, folder
@@ -70,18 +71,25 @@ def bench(service: RunningService, tmp_path: Path) -> Bench:
 
 
 def push(api: Api, content: bytes = CONTENT) -> str:
-    """Publishes the content and pushes it to hub-1; its versionNumber."""
+    """Publish the content and push it to hub-1. Returns its versionNumber."""
     image = api.image(content)
     assert api.push(image, "hub-1").status_code == 202
     return str(image["versionNumber"])
 
 
-def test_without_an_update_nothing_happens(bench):
+def pending(hub: hubs.Hub) -> dict[str, Any]:
+    """The update that the service has for the hub."""
+    update = hub.pending()
+    assert update
+    return update
+
+
+def test_without_an_update_nothing_happens(bench: Bench) -> None:
     assert bench.hub().poll() is False
     assert not bench.part(".img").exists()
 
 
-def test_an_update_is_left_byte_for_byte_under_the_prefix(bench, api):
+def test_the_update_is_stored_byte_for_byte_under_the_prefix(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     push(api)
     assert hub.poll() is True
@@ -92,7 +100,7 @@ def test_an_update_is_left_byte_for_byte_under_the_prefix(bench, api):
     assert not bench.part(".part").exists()
 
 
-def test_after_success_the_header_is_in_the_new_root_and_the_version_is_reported(bench, api):
+def test_after_success_the_header_is_in_the_new_root_and_the_version_is_reported(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     number = push(api)
     hub.poll()
@@ -102,7 +110,7 @@ def test_after_success_the_header_is_in_the_new_root_and_the_version_is_reported
     assert hub.poll() is False
 
 
-def test_after_a_failed_sysupgrade_the_old_version_stands(bench, api):
+def test_after_a_failed_sysupgrade_the_device_reports_the_old_version(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     first = push(api)
     hub.poll()
@@ -116,7 +124,7 @@ def test_after_a_failed_sysupgrade_the_old_version_stands(bench, api):
     assert last["state"] == "failed" and "status 4" in last["detail"] and "no room" in last["detail"]
 
 
-def said_to_the_cloud(api: Api) -> outcome.Outcome | None:
+def reported_outcome(api: Api) -> outcome.Outcome | None:
     devices = api.call("GET", f"/v1/accounts/{api.service.account_id}/devices?expansions=attributes").json()
     return outcome.of_device(devices[0])
 
@@ -139,12 +147,12 @@ def test_what_became_of_an_update_is_reported_as_attribute_65019(
     bench.write_program(program)
     number = push(api)
     hub.poll()
-    found = said_to_the_cloud(api)
+    found = reported_outcome(api)
     assert found and (found.version_number, found.reason) == (int(number), reason)
     assert len(found.text.encode()) <= outcome.LINE_LIMIT
 
 
-def test_a_cut_download_goes_on_where_it_stopped(bench, api):
+def test_an_interrupted_download_resumes_where_it_stopped(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     push(api)
     rules = [
@@ -160,28 +168,28 @@ def test_a_cut_download_goes_on_where_it_stopped(bench, api):
     bench.service.sim.set_faults({"rules": rules})
     assert hub.poll() is True
     assert bench.part(".img").read_bytes() == CONTENT
-    resumed = [line for line in bench.said if "goes on at byte" in line]
+    resumed = [line for line in bench.said if "resumes at byte" in line]
     first, second = (int(line.rpartition(" ")[2]) for line in resumed)
-    # at most a block of the download is lost at a cut
+    # at most one block is lost
     assert 600_000 - hubs._BLOCK <= first <= 600_000 and first <= second <= 900_000
 
 
-def test_a_device_that_was_switched_off_goes_on_with_the_part_it_kept(bench, api):
+def test_a_device_that_was_switched_off_resumes_its_download(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     hub.attempts = 1
     push(api)
     rule = {"match": "GET /sim/devices/*/images/*", "do": "cut_answer", "byte": 500_000, "when": {"nth": 1}}
     bench.service.sim.set_faults({"rules": [rule]})
     with pytest.raises(hubs.UpdateError, match="download failed"):
-        hub.fetch(hub.pending())
+        hub.fetch(pending(hub))
     kept = bench.part(".part").stat().st_size
     assert 500_000 - hubs._BLOCK <= kept <= 500_000
     assert bench.hub().poll() is True
-    assert any(f"goes on at byte {kept}" in line for line in bench.said)
+    assert any(f"resumes at byte {kept}" in line for line in bench.said)
     assert bench.part(".img").read_bytes() == CONTENT
 
 
-def test_a_kept_part_of_another_image_is_not_used(bench, api):
+def test_a_partial_download_of_another_image_is_not_used(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     push(api)
     bench.prefix.parent.mkdir(parents=True)
@@ -192,11 +200,11 @@ def test_a_kept_part_of_another_image_is_not_used(bench, api):
 
 
 @pytest.mark.parametrize(("position", "said"), [(3, "signature"), (100_000, "not the one that the header describes")])
-def test_a_changed_byte_is_noticed_and_nothing_is_installed(bench, api, position, said):
+def test_a_changed_byte_is_noticed_and_nothing_is_installed(bench: Bench, api: Api, position: int, said: str) -> None:
     hub = bench.hub()
     push(api)
     bench.prefix.parent.mkdir(parents=True)
-    update = hub.pending()
+    update = pending(hub)
     whole = bytearray(hub.session.get(update["url"]).content)
     whole[position] ^= 1
     bench.part(".part").write_bytes(whole)
@@ -206,7 +214,7 @@ def test_a_changed_byte_is_noticed_and_nothing_is_installed(bench, api, position
     assert not bench.part(".img").exists() and not bench.part(".part").exists()
 
 
-def test_a_header_of_another_service_is_not_trusted(bench, api, tmp_path):
+def test_a_header_of_another_service_is_not_trusted(bench: Bench, api: Api, tmp_path: Path) -> None:
     hub = bench.hub()
     push(api)
     with RunningService() as other:
@@ -216,17 +224,17 @@ def test_a_header_of_another_service_is_not_trusted(bench, api, tmp_path):
     assert "signature" in bench.service.sim.pushes()[-1]["detail"]
 
 
-def test_the_version_of_a_fresh_system_comes_from_its_record(bench):
+def test_the_version_of_a_fresh_system_comes_from_its_record(bench: Bench) -> None:
     (bench.root / "etc" / "full_ota_record.json").write_text('{"type": 5, "versionNumber": "4711"}')
     bench.hub()
     assert bench.service.sim.device("hub-1")["versionNumber"] == "4711"
 
 
-def test_a_device_without_record_and_header_runs_version_0(bench):
+def test_a_device_without_record_and_header_runs_version_0(bench: Bench) -> None:
     assert bench.hub().running_version() == 0
 
 
-def test_told_to_fail_it_fails_without_running_sysupgrade(bench, api):
+def test_behaviour_fail_fails_without_running_sysupgrade(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     push(api)
     bench.service.sim.change("hub-1", behaviour="fail")
@@ -235,7 +243,7 @@ def test_told_to_fail_it_fails_without_running_sysupgrade(bench, api):
     assert bench.service.sim.pushes()[-1]["state"] == "failed"
 
 
-def test_told_to_roll_back_it_runs_the_old_version_after_the_update(bench, api):
+def test_behaviour_rollback_ends_with_the_old_version(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     push(api)
     bench.service.sim.change("hub-1", behaviour="rollback")
@@ -244,23 +252,23 @@ def test_told_to_roll_back_it_runs_the_old_version_after_the_update(bench, api):
     assert bench.service.sim.device("hub-1")["versionNumber"] == "0"
 
 
-def test_told_to_loop_it_is_offered_the_same_image_again(bench, api):
+def test_behaviour_loop_is_offered_the_same_image_again(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     number = push(api)
     bench.service.sim.change("hub-1", behaviour="loop")
     for _ in range(2):
         assert hub.poll() is False
-        assert hub.pending()["versionNumber"] == number
+        assert pending(hub)["versionNumber"] == number
 
 
-def test_offline_it_gets_nothing(bench, api):
+def test_behaviour_offline_gets_nothing(bench: Bench, api: Api) -> None:
     hub = bench.hub()
     push(api)
     bench.service.sim.change("hub-1", behaviour="offline")
     assert hub.poll() is False and hub.pending() is None
 
 
-def test_the_command_line_takes_one_update(bench, api):
+def test_the_command_line_installs_one_update(bench: Bench, api: Api) -> None:
     bench.service.sim.register("hub-1")
     number = push(api)
     command = [sys.executable, hubs.__file__, "--service", bench.service.url, "--device-id", "hub-1", "--once"]
@@ -272,7 +280,7 @@ def test_the_command_line_takes_one_update(bench, api):
     assert subprocess.run(command, capture_output=True, text=True, timeout=60).returncode == 3
 
 
-def test_without_a_service_the_command_line_says_so(bench):
+def test_without_a_service_the_command_line_says_so(bench: Bench) -> None:
     command = [sys.executable, hubs.__file__, "--service", "http://127.0.0.1:1", "--device-id", "x", "--once"]
     command += ["--root", "/", "--prefix", "/nowhere/ota_type_5", "--sysupgrade", "/bin/true"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

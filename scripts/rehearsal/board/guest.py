@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""An emulated device on the bench: power, the serial console, and the disk that a download arrives on.
+"""An emulated board: its power, its serial console, and the second disk that brings downloads into it.
 
-A power cut is SIGKILL of QEMU: what the guest's disk has accepted is in the file, nothing else is. What a disk loses that has
-accepted but not kept a write is replay.py's part.
+A power cut is SIGKILL of QEMU: every write that the guest's disk has accepted is in the image file, and nothing else. Disks that
+lose writes which they have accepted are simulated in tests/device/replay.py.
 """
 
 from __future__ import annotations
@@ -14,39 +14,42 @@ import selectors
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 PREFIX = "/tmp/ota_type_5"
 HEADER = "/etc/ota_type_5.hdr"
 EMULATOR = "qemu-system-arm"
-BOOT = 120.0  # seconds; ten times what it takes
+BOOT = 120.0  # seconds; a boot takes a tenth of it
 _DOWNLOAD_SIZE = 256 << 20  # sparse
-_IMAGE_AT = 4096  # the header lies before it
+_IMAGE_AT = 4096  # offset in the download disk; the header is at its start
 
 
 class ConsoleError(AssertionError):
-    """The guest did not say or do what it should have; the text has the end of what it said."""
+    """The guest did not do what was expected; the message ends with its last output."""
 
 
 class Guest:
-    """A device with one disk. `with Guest(...) as guest` switches it on, and off in any case.
+    """A board with one disk. `with Guest(...)` switches it on, and off again however the block ends.
 
-    disk: raw image, written to. u_boot: the firmware. arguments: more of QEMU's. Everything the console says is in
-    `<disk>.log`. card=False: no SD card, the caller attaches the disk in another way.
+    disk: raw image, written to. u_boot: the firmware. memory: MiB. arguments: further ones for QEMU. card: False when the
+    arguments attach the disk, instead of the SD card. The console's output is also written to `<disk>.log`.
     """
 
     def __init__(self, disk: Path, u_boot: Path, memory: int = 256, arguments: Sequence[str] = (), card: bool = True):
         self.disk, self.u_boot, self.memory, self.arguments, self.card = disk, u_boot, memory, list(arguments), card
         self.download = disk.with_suffix(".download")
         self.log = disk.with_suffix(".log")
+        self.on_line: Callable[[str], None] | None = None
+        """Called with each line of the console's output, when it has been read."""
         self.unread = ""
-        """What the console said and nobody has waited for yet."""
+        """The console's output that no call of `expect` has consumed yet."""
         self.started = 0.0
-        self.heard: list[tuple[float, str]] = []
-        """Since power on: when it came (seconds) and what came."""
+        self.chunks: list[tuple[float, str]] = []
+        """The console's output since power on: seconds and text of each read."""
         self.process: subprocess.Popen[bytes] | None = None
+        self._line = ""
         self._count = 0
         with self.download.open("ab") as stream:
             stream.truncate(_DOWNLOAD_SIZE)
@@ -55,18 +58,8 @@ class Guest:
 
     def power_on(self) -> Guest:
         assert self.process is None, "the power is on already"
-        command = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            EMULATOR,
-            "-M",
-            "virt",
-            "-cpu",
-            "cortex-a15",
-            "-m",
-            str(self.memory),
-        ]
+        command = ["setpriv", "--pdeathsig", "KILL", EMULATOR]
+        command += ["-M", "virt", "-cpu", "cortex-a15", "-m", str(self.memory)]
         command += ["-nographic", "-nodefaults", "-serial", "stdio", "-net", "none"]
         # the host's page cache survives a cut, so nothing is gained by waiting for the host's disk
         options = "if=none,format=raw,cache=unsafe"
@@ -76,34 +69,34 @@ class Guest:
         command += ["-drive", f"{options},id=download,readonly=on,file={self.download}"]
         command += ["-device", "virtio-blk-device,drive=download", *self.arguments]
         self._note("power on")
-        self.unread, self.heard, self.started = "", [], time.monotonic()
+        self.unread, self.chunks, self._line, self.started = "", [], "", time.monotonic()
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )
         return self
 
     def cut(self) -> None:
-        """Take the power away; without power, nothing happens."""
+        """Cut the power; does nothing when it is off."""
         if self.process is None:
             return
         process, self.process = self.process, None
         process.kill()
         process.wait()
         assert process.stdin and process.stdout
-        self._hear(process.stdout.read() or b"")
+        self._receive(process.stdout.read() or b"")
         process.stdin.close()
         process.stdout.close()
         self._note("power cut")
 
     def wait_for_end(self, seconds: float = BOOT) -> None:
-        """Until QEMU ends by itself, as it does at a restart with -no-reboot."""
+        """Wait until QEMU exits by itself, as it does at a reboot with -no-reboot."""
         assert self.process
         with contextlib.suppress(ConsoleError):
             self.expect(r"(?!)", seconds)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
-            raise ConsoleError(f"QEMU still runs after {seconds:g} s") from None
+            raise ConsoleError(f"QEMU is still running after {seconds:g} s") from None
         self.cut()
 
     def __enter__(self) -> Guest:
@@ -117,7 +110,7 @@ class Guest:
     # ---- console ----------------------------------------------------------------------------------------------------
 
     def expect(self, pattern: str, seconds: float = BOOT) -> re.Match[str]:
-        """Wait until the console says something that matches; what it said up to there is read. Raises ConsoleError."""
+        """Wait for output that matches, and consume everything up to its end. Raises ConsoleError."""
         end = time.monotonic() + seconds
         while True:
             found = re.search(pattern, self.unread)
@@ -126,44 +119,47 @@ class Guest:
                 return found
             left = end - time.monotonic()
             if left <= 0:
-                raise ConsoleError(f"{seconds:g} s without {pattern!r}; the console said:\n{self.unread[-1500:]}")
+                raise ConsoleError(
+                    f"no {pattern!r} within {seconds:g} s; the console's output ends:\n{self.unread[-1500:]}"
+                )
             self._read(left)
 
     @property
-    def said(self) -> str:
-        """Everything that the console said since power on, also after the power was cut."""
-        return "".join(text for _, text in self.heard)
+    def output(self) -> str:
+        """The console's output since power on; it stays after the power is cut."""
+        return "".join(text for _, text in self.chunks)
 
-    def when(self, pattern: str, start: int = 0) -> tuple[float, int]:
-        """When the console said something, in seconds since power on, and where that ends in what it said so far.
+    def time_of(self, pattern: str, start: int = 0) -> tuple[float, int]:
+        """When the output matched, in seconds since power on, and the position in `output` where the match ends.
 
-        start: the place to look from, of an earlier call. Raises ConsoleError when it was not said.
+        start: the position to search from. Raises ConsoleError when nothing matches.
         """
-        found = re.compile(pattern).search(self.said, start)
+        found = re.compile(pattern).search(self.output, start)
         if not found:
-            raise ConsoleError(f"the console never said {pattern!r}")
+            raise ConsoleError(f"{pattern!r} is not in the console's output")
         length = 0
-        for moment, text in self.heard:
+        for moment, text in self.chunks:
             length += len(text)
             if length >= found.end():
                 return moment, found.end()
-        raise AssertionError("a match beyond the end")
+        raise AssertionError("the match ends after the output")
 
-    def listen(self, seconds: float) -> None:
-        """Let it run for so long."""
+    def run_for(self, seconds: float) -> None:
+        """Let the guest run for this long."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._read(left)
 
-    def say(self, line: str) -> None:
-        assert self.process and self.process.stdin, "there is no power"
+    def send(self, line: str) -> None:
+        """Type a line on the console."""
+        assert self.process and self.process.stdin, "the power is off"
         self.process.stdin.write(line.encode() + b"\n")
 
     def start_command(self, command: str) -> str:
-        """Run a command; a pattern for `expect` that matches its end is returned (groups: output, status)."""
+        """Start a command. Returns a pattern for `expect` that matches when it ends (groups: output, status)."""
         self._count += 1
         # the quotes keep the mark out of an echo of the command
-        self.say(f"{{ {command}; }} 2>&1; echo \"END{self._count}\"'='$?.")
+        self.send(f"{{ {command}; }} 2>&1; echo \"END{self._count}\"'='$?.")
         return rf"(?s)(.*?)END{self._count}=(\d+)\.\n"
 
     def try_command(self, command: str, seconds: float = 60) -> tuple[int, str]:
@@ -179,7 +175,7 @@ class Guest:
         return output
 
     def wait_until_up(self, seconds: float = BOOT) -> str:
-        """The slot that has come up, is confirmed, and takes commands."""
+        """Wait until a system is up, confirmed, and takes commands. Returns its slot."""
         ready, confirmed = r"BENCH READY slot=([AB])", r"afero-ota-confirm: slot [AB] confirmed"
         found = self.expect(rf"(?s){ready}.*?{confirmed}|{confirmed}.*?{ready}", seconds)
         return found.group(1) or found.group(2)
@@ -190,31 +186,35 @@ class Guest:
         return bytes.fromhex("".join(re.findall(r"(?m)^[0-9a-f]+$", output))) if status == 0 else None
 
     def _read(self, seconds: float) -> None:
-        assert self.process and self.process.stdout, "there is no power"
+        assert self.process and self.process.stdout, "the power is off"
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             if not selector.select(min(seconds, 0.2)):
                 return
         data = os.read(self.process.stdout.fileno(), 65536)
         if not data:
-            raise ConsoleError(f"QEMU ended by itself; the console said:\n{self.unread[-1500:]}")
-        self._hear(data)
+            raise ConsoleError(f"QEMU exited; the console's output ends:\n{self.unread[-1500:]}")
+        self._receive(data)
 
-    def _hear(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
         with self.log.open("ab") as log:
             log.write(data)
         text = data.decode("latin-1").replace("\r", "")
         self.unread += text
-        self.heard.append((time.monotonic() - self.started, text))
+        self.chunks.append((time.monotonic() - self.started, text))
+        *lines, self._line = (self._line + text).split("\n")
+        if self.on_line:
+            for line in lines:
+                self.on_line(line)
 
     def _note(self, text: str) -> None:
         with self.log.open("ab") as log:
             log.write(f"\n##### {text}\n".encode())
 
-    # ---- hubby's and otamgr's part ----------------------------------------------------------------------------------
+    # ---- what hubby and otamgr do on a device -----------------------------------------------------------------------
 
     def deliver(self, image: Path, header: Path | None) -> None:
-        """What hubby leaves: <prefix>.img and, if there is one, <prefix>.hdr."""
+        """Put the image and the header, if there is one, where hubby leaves them: <prefix>.img and <prefix>.hdr."""
         with self.download.open("r+b") as stream, image.open("rb") as content:
             if header:
                 stream.write(header.read_bytes())
@@ -231,6 +231,9 @@ class Guest:
         self.command(" && ".join(steps), 120)
 
     def start_sysupgrade(self) -> str:
-        """What otamgr does: the header to the running /etc first, the reason, then sysupgrade. A pattern for its end."""
+        """Do what otamgr does: copy the header to the running /etc, note the reason for a reboot, run sysupgrade.
+
+        Returns a pattern as `start_command` does.
+        """
         steps = f"cp {PREFIX}.hdr /etc/; echo full_ota > /afero_nv/reboot_reason; /sbin/sysupgrade {PREFIX}.img"
         return self.start_command(steps)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the bench takes from Debian: packages for armhf, and U-Boot built from its source package; fetched and built once.
+"""What the emulated board takes from Debian: armhf packages, and U-Boot built from the source package.
 
-Debian's own apt does the fetching, with its state in a folder of ours: neither the host's list of architectures nor its
-sources are changed. What was made is kept in the cache folder, under a name that changes with what it was made from.
+Debian's own apt fetches them, with its state in a folder of ours: the host's architectures and sources stay as they are. The
+results are kept in the cache folder, under names that change with what they were made from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..build import Unavailable
 from ..folders import cache_folder
 
 HERE = Path(__file__).resolve().parent
-# the first is the boards' own, as it is shipped
+# the first is the one that the layer ships for real boards
 FRAGMENTS = (
     HERE.parents[2] / "meta-afero-ota" / "recipes-bsp" / "afero-ota-boot" / "files" / "u-boot-ab.cfg",
     HERE / "u-boot" / "qemu.cfg",
@@ -43,11 +43,11 @@ PACKAGES = (
 )
 KERNEL = "linux-image-armmp"  # names the package of the current kernel
 _FOLDER = "device"
-_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # no wrappers of the caller's
+_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # the caller's may lead to wrappers of the tools
 
 
 def debian_packages() -> Path:
-    """A folder with `<package>.deb` of every package, the kernel's as linux-image.deb. Raises Unavailable."""
+    """The folder with `<package>.deb` for every package; the kernel's is linux-image.deb. Raises Unavailable."""
     return _once("packages", _digest([*PACKAGES, KERNEL, _release()]), _fetch_packages)
 
 
@@ -67,7 +67,7 @@ def _release() -> str:
 
 
 def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The folder that `make` fills, made now if it is not there yet; whole or not at all."""
+    """The folder that `make` fills, on first use; it appears only when it is complete."""
     folder = cache_folder() / _FOLDER / f"{name}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{name}.lock").open("w") as lock:
@@ -81,9 +81,11 @@ def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _run(command: Sequence[str | Path], cwd: Path, log: Path | None = None, **environment: str) -> str:
-    """What a command printed. Raises Unavailable, with the end of it, when it fails."""
-    env = {**os.environ, "LC_ALL": "C.UTF-8", "PATH": _PATH, **environment}
+def _run(
+    command: Sequence[str | Path], cwd: Path, environment: dict[str, str] | None = None, log: Path | None = None
+) -> str:
+    """Run a command, with these variables added to the environment. Returns its output; raises Unavailable with the end of it."""
+    env = {**os.environ, "LC_ALL": "C.UTF-8", "PATH": _PATH, **(environment or {})}
     try:
         done = subprocess.run(
             command,
@@ -105,7 +107,7 @@ def _run(command: Sequence[str | Path], cwd: Path, log: Path | None = None, **en
 
 @contextlib.contextmanager
 def _apt(folder: Path) -> Iterator[str]:
-    """APT_CONFIG for armhf and for sources, with everything that apt writes below `folder`."""
+    """APT_CONFIG for armhf and source packages; everything that apt writes is below `folder`."""
     root = folder / "apt"
     for part in ("sources", "state/lists/partial", "cache/archives/partial"):
         (root / part).mkdir(parents=True)
@@ -126,10 +128,10 @@ APT::Sandbox::User "";
 Acquire::Languages "none";
 """
     )
-    # a mirror may be out of step with itself in one index; what matters is whether the packages can be had
+    # one broken index of a mirror does not matter as long as the packages can be downloaded
     complaint = ""
     try:
-        _run(["apt-get", "update", "-qq"], folder, APT_CONFIG=str(config))
+        _run(["apt-get", "update", "-qq"], folder, {"APT_CONFIG": str(config)})
     except Unavailable as error:
         complaint = str(error)
     try:
@@ -140,7 +142,7 @@ Acquire::Languages "none";
 
 
 def _sources(etc: Path = Path("/etc/apt")) -> Iterator[str]:
-    """The machine's own sources of its Debian release, each also as a source of source packages."""
+    """The machine's own apt sources of its Debian release, with source packages enabled."""
     release = _release()
     for path in sorted((etc / "sources.list.d").glob("*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text()):
@@ -160,11 +162,11 @@ def _sources(etc: Path = Path("/etc/apt")) -> Iterator[str]:
 
 def _fetch_packages(folder: Path) -> None:
     with _apt(folder) as config:
-        depends = _run(["apt-cache", "show", "--no-all-versions", KERNEL], folder, APT_CONFIG=config)
+        depends = _run(["apt-cache", "show", "--no-all-versions", KERNEL], folder, {"APT_CONFIG": config})
         found = re.search(r"(?m)^Depends: (linux-image-\S+)", depends)
         if not found:
             raise Unavailable(f"Debian's package {KERNEL} names no kernel")
-        _run(["apt-get", "download", "-qq", *PACKAGES, found.group(1)], folder, APT_CONFIG=config)
+        _run(["apt-get", "download", "-qq", *PACKAGES, found.group(1)], folder, {"APT_CONFIG": config})
     versions = sorted(path.name for path in folder.glob("*.deb"))
     for name in versions:
         package = name.partition("_")[0]
@@ -174,18 +176,18 @@ def _fetch_packages(folder: Path) -> None:
 
 def _build_u_boot(folder: Path) -> None:
     with _apt(folder) as config:
-        _run(["apt-get", "source", "-qq", "--download-only", "u-boot"], folder, APT_CONFIG=config)
+        _run(["apt-get", "source", "-qq", "--download-only", "u-boot"], folder, {"APT_CONFIG": config})
     (description,) = folder.glob("*.dsc")
     _run(["dpkg-source", "--no-check", "-x", description.name, "source"], folder)
     source = folder / "source"
     build = {"ARCH": "arm", "CROSS_COMPILE": "arm-linux-gnueabihf-"}
-    _run(["make", "-s", "qemu_arm_defconfig"], source, **build)
-    _run(["./scripts/kconfig/merge_config.sh", "-m", ".config", *FRAGMENTS], source, folder / "config.log", **build)
-    _run(["make", "-s", "olddefconfig"], source, **build)
-    # the environment is read before PCI, and with it the SD card, is looked at
+    _run(["make", "-s", "qemu_arm_defconfig"], source, build)
+    _run(["./scripts/kconfig/merge_config.sh", "-m", ".config", *FRAGMENTS], source, build, folder / "config.log")
+    _run(["make", "-s", "olddefconfig"], source, build)
+    # U-Boot reads the environment before it enumerates PCI, which the SD card is behind
     flags = "KCFLAGS=-DCONFIG_SYS_EARLY_PCI_INIT"
     jobs = f"-j{os.cpu_count() or 1}"
-    _run(["make", jobs, flags, "u-boot.bin"], source, folder / "build.log", **build)
+    _run(["make", jobs, flags, "u-boot.bin"], source, build, folder / "build.log")
     shutil.copy(source / "u-boot.bin", folder)
     shutil.copy(source / ".config", folder / "config")
     shutil.rmtree(source)

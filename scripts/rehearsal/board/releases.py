@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""Releases of the bench's image: what BitBake built, and what the OTA service delivered of it."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from afero_ota import config
+
+from .. import hub as hubs
+from ..build import Result, Workspace
+from ..service import RunningService
+from . import disk, parts
+
+IMAGE = "device-image"
+RECORD = "/etc/full-ota-record.json"
+_LOCAL_CONF = """
+HERMETIC_DEBIAN = "{debian}"
+IMAGE_CLASSES:append:pn-{image} = " afero-ota"
+AFERO_OTA_AB = "1"
+AFERO_OTA_CONF = "{conf}"
+AFERO_OTA_BUILD_NUMBER = "{number}"
+AFERO_OTA_DEVICES = "{device}"
+AFERO_OTA_BOOT_PACKAGES = "debian-kernel"
+AFERO_OTA_BOOT_INITRAMFS = "/boot/initrd.gz"
+AFERO_OTA_BOOT_ARGS = "console=ttyAMA0 quiet watchdog.open_timeout=40"
+AFERO_OTA_SLOT_SIZE = "80M"
+AFERO_OTA_DATA_SIZE = "24M"
+{more}
+"""
+
+
+class BuildError(Exception):
+    """BitBake failed; the message has the end of its output."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a device gets: image and header as hubby leaves them, and the tree that must be in the slot afterwards."""
+
+    version_number: str
+    image: Path
+    header: Path | None
+    tree: disk.Tree
+
+    @classmethod
+    def downloaded(cls, hub: hubs.Hub, version_number: str) -> Release:
+        """The update that a hub has just fetched."""
+        image, header = (hub.prefix.with_name(hub.prefix.name + suffix) for suffix in (".img", ".hdr"))
+        return cls(version_number, image, header, disk.tree_of_archive(image))
+
+
+class ReleaseBuild:
+    """The build folder that all releases come from. `configure` says which one is built next.
+
+    Raises Unavailable when Debian's packages for the image cannot be had.
+    """
+
+    def __init__(self, folder: Path, workspace: Workspace, service: RunningService):
+        self._service, self._debian = service, parts.debian_packages()
+        self._build = workspace.build(folder)
+
+    def configure(self, number: int, device_id: str, more: str = "") -> None:
+        """The next tasks are for this build number, and deploy to this device. more: lines for local.conf."""
+        facts = {"debian": self._debian, "image": IMAGE, "conf": self._service.conf}
+        self._build.local_conf = _LOCAL_CONF.format(number=number, device=device_id, more=more, **facts)
+
+    def bitbake(self, *arguments: str) -> Result:
+        """Run BitBake on the image. Raises BuildError."""
+        done = self._build.bitbake(*arguments, IMAGE)
+        if done.returncode:
+            raise BuildError(f"bitbake {' '.join(arguments)} {IMAGE} failed:\n{done.output[-3000:]}")
+        return done
+
+    @property
+    def payload(self) -> Path:
+        """hub_update.bin of the last build."""
+        return self._build.deploy / f"{IMAGE}-ota" / config.IMAGE_FILE
+
+    def factory_disk(self, target: Path) -> Path:
+        """Copy the disk image that wic made in the last build, and make it the size of an SD card."""
+        (image,) = (path for path in self._build.deploy.glob(f"{IMAGE}-*.wic") if path.is_symlink())
+        disk.copy_sparse(image, target)
+        target.chmod(0o644)
+        size = target.stat().st_size
+        with target.open("r+b") as stream:
+            stream.truncate(1 << (size - 1).bit_length())  # QEMU accepts powers of two only
+        return target
+
+
+def record_of(image: Path) -> dict[str, str]:
+    """The OTA record inside a payload."""
+    with tarfile.open(image) as archive:
+        stream = archive.extractfile("." + RECORD)
+        assert stream
+        record: dict[str, str] = json.load(stream)
+        return record

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""The bench of these tests: numbered releases, good and faulty ones, and as many devices from the factory as needed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from afero_ota import config, record
+from afero_ota.service import connect
+from rehearsal import hub as hubs
+from rehearsal.board import disk, parts
+from rehearsal.board.device import Device
+from rehearsal.board.releases import Release, ReleaseBuild
+from rehearsal.build import Workspace
+from rehearsal.service import RunningService
+
+CUTS = 6  # in a normal run
+# builds by number: good ones, and one for each thing that can be wrong with a new system (device-image.bb)
+FAULTS = {1: "", 2: "", 3: "", 4: "", 5: "health", 6: "panic", 7: "hang", 8: "kernel"}
+
+
+class Bench:
+    """One build folder, one OTA service, one factory disk."""
+
+    def __init__(self, folder: Path, workspace: Workspace, service: RunningService):
+        self.folder, self.service = folder, service
+        self.u_boot, self.key = parts.u_boot(), hubs.service_key(service.url)
+        self.build = ReleaseBuild(folder / "build", workspace, service)
+        self._releases: dict[int, Release] = {}
+        self._factory: Path | None = None
+        self._count = itertools.count(1)
+        self.stalls: list[str] = []
+        """Emulators that stalled; printed at the end of the run."""
+        # the cloud numbers versions in the order of their records; tests need the builds in any order
+        for number in FAULTS:
+            settings = config.load(str(service.conf), {"build_number": str(number)}, {})
+            connect(settings).create_record(record.wanted(settings))
+
+    def release(self, number: int) -> Release:
+        """The build of this number, through upload, push and download; built once."""
+        if number not in self._releases:
+            hub = self._downloader(f"downloader-{number}")
+            self.build.configure(number, hub.device_id, f'DEVICE_FAULT = "{FAULTS[number]}"')
+            self.build.bitbake("-c", "deploy_ota")
+            update = hub.pending()
+            assert update, f"the service has no update for {hub.device_id}"
+            hub.fetch(update)
+            self._releases[number] = Release.downloaded(hub, update["versionNumber"])
+        return self._releases[number]
+
+    def _downloader(self, device_id: str) -> hubs.Hub:
+        """A simulated hub that downloads and installs nothing."""
+        root, type_id = self.folder / "hubs" / device_id, self.service.device_type_id
+        hub = hubs.Hub(self.service.url, device_id, root, root / "ota_type_5", [], device_type_id=type_id)
+        hub.register()
+        return hub
+
+    def tampered(self, name: str, make: Callable[[Path], None], version_number: str) -> Release:
+        """An image that BitBake did not build, with a header that nobody has verified: only sysupgrade can refuse it."""
+        image = self.folder / f"{next(self._count)}-{name}.img"
+        make(image)
+        header = image.with_suffix(".hdr")
+        header.write_bytes(os.urandom(216))
+        return Release(version_number, image, header, {})
+
+    # ---- devices ----------------------------------------------------------------------------------------------------
+
+    def factory(self) -> Path:
+        """The disk that BitBake's wic made, after its first boot and with user data; the power is off."""
+        if self._factory is None:
+            self.release(1)
+            target = self.build.factory_disk(self.folder / "factory.img")
+            device = self._device(target)
+            with device:
+                assert device.wait_until_up() == "A"
+                device.make_user_data()
+                device.check("A", self.release(1), factory=True)
+            self._factory = target
+        return self._factory
+
+    def device(self, name: str, memory: int = 256, start: Path | None = None, arguments: Sequence[str] = ()) -> Device:
+        """A new device with a copy of the factory's disk (or of `start`), switched off."""
+        target = self.folder / f"{next(self._count)}-{name}.img"
+        return self._device(disk.copy_sparse(start or self.factory(), target), memory, arguments)
+
+    def _device(self, path: Path, memory: int = 256, arguments: Sequence[str] = ()) -> Device:
+        return Device(path, self.u_boot, self.key, memory, arguments, self.stalls)
