@@ -50,6 +50,12 @@ class UpdateError(Exception):
         self.outcome = outcome or f"failed 20 {text}"
 
 
+def sysupgrade_failed(status: int, output: str) -> UpdateError:
+    """The error for sysupgrade's exit status; those below 20 leave the device as it was (recipes-core/afero-sysupgrade)."""
+    word = "refused" if status < 20 else "failed"
+    return UpdateError(f"sysupgrade ended with status {status}: {output}", f"{word} {status} {output}")
+
+
 @dataclass(frozen=True)
 class Header:
     """What a signed header says."""
@@ -257,10 +263,7 @@ class Hub:
         done = subprocess.run([*self.sysupgrade, str(image)], env=environment, capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr or done.stdout).strip()[-500:]
-            # statuses below 20 leave the device as it was (recipes-core/afero-sysupgrade)
-            word = "refused" if done.returncode < 20 else "failed"
-            outcome = f"{word} {done.returncode} {said}"
-            raise UpdateError(f"sysupgrade ended with status {done.returncode}: {said}", outcome)
+            raise sysupgrade_failed(done.returncode, said)
         if behaviour == "rollback":
             raise UpdateError("the new system did not come up; the old one runs", "rolled back, health simulated")
         if behaviour != "loop":

@@ -176,7 +176,7 @@ class GuestHub(hubs.Hub):
         self.guest.deliver(self._suffixed(".img"), self._suffixed(".hdr"))
         status, output = self.guest.wait_for_sysupgrade(self.guest.start_sysupgrade())
         if status is not None:
-            raise hubs.UpdateError(f"sysupgrade ended with status {status}: {output}")
+            raise hubs.sysupgrade_failed(status, output)
         self.guest.wait_until_up()
         if self.running_version() != header.version_number:
             raise hubs.UpdateError("the new system did not come up")

@@ -8,28 +8,29 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from afero_ota import config
+from afero_ota import checks
 
 from .. import hub as hubs
 from ..build import Result, Workspace
 from ..service import RunningService
 from . import disk, parts
 
-IMAGE = "device-image"
 RECORD = "/etc/full-ota-record.json"
 _LOCAL_CONF = """
-HERMETIC_DEBIAN = "{debian}"
 IMAGE_CLASSES:append:pn-{image} = " afero-ota"
-AFERO_OTA_AB = "1"
 AFERO_OTA_CONF = "{conf}"
 AFERO_OTA_BUILD_NUMBER = "{number}"
 AFERO_OTA_DEVICES = "{device}"
+{more}
+"""
+_BOARD_CONF = """
+HERMETIC_DEBIAN = "{debian}"
+AFERO_OTA_AB = "1"
 AFERO_OTA_BOOT_PACKAGES = "debian-kernel"
 AFERO_OTA_BOOT_INITRAMFS = "/boot/initrd.gz"
 AFERO_OTA_BOOT_ARGS = "console=ttyAMA0 quiet watchdog.open_timeout=40"
 AFERO_OTA_SLOT_SIZE = "80M"
 AFERO_OTA_DATA_SIZE = "24M"
-{more}
 """
 
 
@@ -56,33 +57,35 @@ class Release:
 class ReleaseBuild:
     """The build folder that all releases come from. `configure` says which one is built next.
 
-    Raises Unavailable when Debian's packages for the image cannot be had.
+    bootable: build the image for the emulated board, of Debian's packages; else an image of data only. Raises Unavailable when
+    those packages cannot be had.
     """
 
-    def __init__(self, folder: Path, workspace: Workspace, service: RunningService):
-        self._service, self._debian = service, parts.debian_packages()
-        self._build = workspace.build(folder)
+    def __init__(self, folder: Path, workspace: Workspace, service: RunningService, bootable: bool = True):
+        self.bootable, self.image = bootable, "device-image" if bootable else "core-image-minimal"
+        self._board_conf = _BOARD_CONF.format(debian=parts.debian_packages()) if bootable else ""
+        self._service, self._build = service, workspace.build(folder)
 
     def configure(self, number: int, device_id: str, more: str = "") -> None:
         """The next tasks are for this build number, and deploy to this device. more: lines for local.conf."""
-        facts = {"debian": self._debian, "image": IMAGE, "conf": self._service.conf}
-        self._build.local_conf = _LOCAL_CONF.format(number=number, device=device_id, more=more, **facts)
+        facts = {"image": self.image, "conf": self._service.conf, "device": device_id, "more": self._board_conf + more}
+        self._build.local_conf = _LOCAL_CONF.format(number=number, **facts)
 
     def bitbake(self, *arguments: str) -> Result:
         """Run BitBake on the image. Raises BuildError."""
-        done = self._build.bitbake(*arguments, IMAGE)
+        done = self._build.bitbake(*arguments, self.image)
         if done.returncode:
-            raise BuildError(f"bitbake {' '.join(arguments)} {IMAGE} failed:\n{done.output[-3000:]}")
+            raise BuildError(f"bitbake {' '.join([*arguments, self.image])} failed:\n{done.output[-3000:]}")
         return done
 
     @property
     def payload(self) -> Path:
         """hub_update.bin of the last build."""
-        return self._build.deploy / f"{IMAGE}-ota" / config.IMAGE_FILE
+        return self._build.deploy / f"{self.image}-ota" / checks.IMAGE_FILE
 
     def factory_disk(self, target: Path) -> Path:
         """Copy the disk image that wic made in the last build, and make it the size of an SD card."""
-        (image,) = (path for path in self._build.deploy.glob(f"{IMAGE}-*.wic") if path.is_symlink())
+        (image,) = (path for path in self._build.deploy.glob(f"{self.image}-*.wic") if path.is_symlink())
         disk.copy_sparse(image, target)
         target.chmod(0o644)
         size = target.stat().st_size
