@@ -94,7 +94,7 @@ def install_emulator() -> None:
 
 def start_build(folder: Path, local: RunningService, progress: Progress, bootable: bool = True) -> ReleaseBuild:
     """A build folder with the class in the image. Raises Unavailable."""
-    with progress.step("sources", "BitBake, OE-Core and this layer", "kas checkout") as step:
+    with progress.step("sources", "BitBake, OE-Core, this layer", "kas checkout") as step:
         workspace = builds.shared_workspace()
         build = ReleaseBuild(folder / "build", workspace, local, bootable)
         step.identity = workspace.release
@@ -107,7 +107,7 @@ def release(build: ReleaseBuild, number: int, local: RunningService, progress: P
     with progress.step("record", "created in the cloud", f"bitbake -c create_ota_record {build.image}") as step:
         build.bitbake("-c", "create_ota_record")
         step.identity = f"{local.settings['name']} {local.settings['version']}.{number}"
-    with progress.step("image", "root file system and hub_update.bin", f"bitbake {build.image}") as step:
+    with progress.step("image", "root file system and payload", f"bitbake {build.image}") as step:
         build.bitbake()
         manifest = manifests.read(str(build.payload))
         step.size, step.identity = manifest["size"], f"sha256 {manifest['sha256'][:12]}…"
@@ -137,7 +137,7 @@ def with_bitbake(folder: Path, local: RunningService, progress: Progress) -> str
     release(build, 1, local, progress)
     receive(hub, local, progress)
     if build.bootable:
-        with progress.step("compare", "download against slot A of the disk") as step:
+        with progress.step("compare", "download against slot A") as step:
             tree = disk.tree_of_archive(hub.prefix.with_suffix(".img"))
             different = devices.differences_from_factory(build.factory_disk(folder / "factory.img"), tree)
             if different:
@@ -159,7 +159,7 @@ def without_bitbake(folder: Path, local: RunningService, progress: Progress) -> 
         with progress.step("record", "created in the cloud", "create the OTA record") as step:
             made, _ = publish.ensure_record(work, wanted)
             step.identity = f"{made.name} {made.version}"
-        with progress.step("image", "small root file system, made here", "package a root file system") as step:
+        with progress.step("image", "small root file system", "package a root file system") as step:
             root, archive = folder / "rootfs", folder / "image.tar.gz"
             (root / "etc").mkdir(parents=True, exist_ok=True)
             (root / "etc" / "hostname").write_text("hub\n")
@@ -190,7 +190,7 @@ def simulated_hub(folder: Path, local: RunningService, hub_update: Path, progres
 
 def receive(hub: hubs.Hub, local: RunningService, progress: Progress) -> None:
     """The simulated device takes the update. Raises UpdateError."""
-    with progress.step("device", "simulated: checks, installs nothing", "scripts/rehearsal/hub.py") as step:
+    with progress.step("device", "simulated: installs nothing", "scripts/rehearsal/hub.py") as step:
         before = cloud_version(local)
         if not hub.poll():
             raise hubs.UpdateError(f"the device did not take the update: {local.sim.pushes()[-1]['detail']}")
@@ -229,7 +229,7 @@ def on_emulated_board(folder: Path, local: RunningService, progress: Progress) -
                 raise hubs.UpdateError(f"the board did not take the update: {local.sim.pushes()[-1]['detail']}")
             new_slot, after = "B" if old_slot == "A" else "A", cloud_version(local)
             step.identity = f"slot {old_slot} -> {new_slot}\nattribute 2005: {before} -> {after}"
-        with progress.step("check", f"slot {new_slot} read from the disk: as built") as step:
+        with progress.step("check", f"slot {new_slot} on the disk, as built") as step:
             installed = Release.downloaded(hub, version_number)
             board.check(new_slot, installed, user_data=False)
             step.size, step.identity = installed.image.stat().st_size, f"equal: {len(installed.tree)} paths"
