@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afero_ota import decision, outcome
-from afero_ota.decision import IN_FLIGHT, Control, Decision, Device, Sighting, State, Verdict
+from afero_ota import outcome
 from afero_ota.plan import Image, Plan, Rules, Target, Wave
+from afero_ota.rollout import decision
+from afero_ota.rollout.decision import IN_FLIGHT, Control, Decision, Device, Sighting, State, Verdict
 
 N = 7112
 T0 = 1_800_000_000.0

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afero_ota import selection
 from afero_ota.errors import ConfigError
-from afero_ota.selection import ALREADY, NEWER, OTHER_TYPE, TWICE, Candidate, Filters, Selection
+from afero_ota.rollout import selection
+from afero_ota.rollout.selection import ALREADY, NEWER, OTHER_TYPE, TWICE, Candidate, Filters, Selection
 
 HUBS = [
     Candidate("h1", "hub", "Bern 1", ("canary", "lab"), True, 7001),

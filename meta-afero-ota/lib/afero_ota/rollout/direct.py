@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from . import journal
-from .context import Context
-from .errors import (
+from .. import journal
+from ..context import Context
+from ..errors import (
     AbortedError,
     ConfigError,
     Fault,
@@ -23,7 +23,7 @@ from .errors import (
     RefusedError,
     UnknownOutcomeError,
 )
-from .service import OtaService, account_ids, running_version
+from ..service import OtaService, account_ids, running_version
 
 SETTLE = 30.0  # seconds; a pushed device starts about 20 s after the push (docs/LinuxSDK-FullImageUpdate.md)
 _POLL = 2.0

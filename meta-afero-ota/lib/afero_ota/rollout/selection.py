@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ConfigError, Fault
+from ..errors import ConfigError, Fault
 
 ALREADY = "runs this version already"
 NEWER = "runs a newer version; the service never downgrades"

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from . import outcome
-from .outcome import Kind, Outcome
-from .plan import Plan, Rules, Wave
+from .. import outcome
+from ..outcome import Kind, Outcome
+from ..plan import Plan, Rules, Wave
 
 
 class State(enum.Enum):
