@@ -84,6 +84,9 @@ def main() -> int:
     except errors.OtaError as error:
         print(f"Error: {text.message(error)}")
         return status_of(error, log)
+    except OSError as error:
+        print(f"Error: {text.message(error)}")
+        return NO_RECORD
     return 0
 
 

@@ -62,7 +62,9 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_record_package_upload_list_deploy_is_the_whole_way(service: RunningService, run: Run, image: Path) -> None:
+def test_record_package_upload_list_and_deploy_take_an_image_to_a_device(
+    service: RunningService, run: Run, image: Path
+) -> None:
     service.sim.register("hub-1")
     assert "record created: Gateway 1.0.1" in run("afero-ota", "record", "-n", "1").stdout
     assert run("afero-ota", "package", "image.tar.gz").returncode == 0
@@ -81,7 +83,7 @@ def test_record_package_upload_list_deploy_is_the_whole_way(service: RunningServ
     ]
 
 
-def test_uploading_again_has_nothing_to_do_and_other_content_is_a_conflict(
+def test_a_second_upload_has_nothing_to_do_and_other_content_is_a_conflict(
     run: Run, image: Path, tmp_path: Path
 ) -> None:
     run("afero-ota", "record", "-n", "2")
@@ -94,13 +96,13 @@ def test_uploading_again_has_nothing_to_do_and_other_content_is_a_conflict(
     assert "another content" in refused.stderr
 
 
-def test_report_tells_what_is_in_a_payload_and_what_changed(run: Run, image: Path, tmp_path: Path) -> None:
+def test_report_shows_what_is_in_a_payload_and_what_changed(run: Run, image: Path, tmp_path: Path) -> None:
     run("afero-ota", "package", "image.tar.gz", "-o", "old.bin")
     (tmp_path / "image.tar.gz").write_bytes(b"smaller")
     run("afero-ota", "package", "image.tar.gz")
-    told = run("afero-ota", "report", "--since", "old.bin")
-    assert told.returncode == 0
-    assert "The payload is 99,993 bytes smaller." in told.stdout
+    shown = run("afero-ota", "report", "--since", "old.bin")
+    assert shown.returncode == 0
+    assert "The payload is 99,993 bytes smaller." in shown.stdout
     assert json.loads(run("afero-ota", "report", "old.bin", "--json").stdout)["size"] == 100_000
     assert "manifest cannot be read" in run("afero-ota", "report", "nowhere.bin").stderr
 
@@ -111,7 +113,9 @@ def test_upload_without_a_record_in_the_cloud_is_refused(run: Run, image: Path) 
     assert "record -n 999" in refused.stderr
 
 
-def test_check_tells_what_is_there_and_the_first_thing_that_is_wrong(service: RunningService, run: Run) -> None:
+def test_check_shows_what_is_there_and_ends_with_the_status_of_the_first_fault(
+    service: RunningService, run: Run
+) -> None:
     good = run("afero-ota", "check")
     assert good.returncode == 0
     assert service.account_id in good.stdout
@@ -120,22 +124,22 @@ def test_check_tells_what_is_there_and_the_first_thing_that_is_wrong(service: Ru
     assert "userpw" in bad.stdout
 
 
-def test_a_service_that_is_not_there_is_a_network_error(run: Run) -> None:
+def test_a_service_that_cannot_be_reached_is_a_network_error(run: Run) -> None:
     gone = run("afero-ota", "list", "--service-url", "http://127.0.0.1:9", "--attempts", "2")
     assert gone.returncode == 6
     assert "gave up after 2 attempts" in gone.stderr
 
 
-def test_errors_are_json_too_when_json_is_asked_for(run: Run) -> None:
+def test_with_json_errors_are_json_too(run: Run) -> None:
     said = json.loads(run("afero-ota", "upload", "nowhere.bin", "--json").stdout)
     assert said["status"] == 2
     assert "nowhere.bin" in said["message"]
 
 
-def test_common_options_may_stand_before_or_behind_the_command(run: Run) -> None:
-    before, behind = run("afero-ota", "--json", "list", "--pool"), run("afero-ota", "list", "--pool", "--json")
-    assert before.returncode == behind.returncode == 0
-    assert json.loads(before.stdout) == json.loads(behind.stdout)
+def test_common_options_may_come_before_or_after_the_command(run: Run) -> None:
+    before, after = run("afero-ota", "--json", "list", "--pool"), run("afero-ota", "list", "--pool", "--json")
+    assert before.returncode == after.returncode == 0
+    assert json.loads(before.stdout) == json.loads(after.stdout)
 
 
 def test_without_a_configuration_one_fault_says_how_to_make_one(run: Run) -> None:
@@ -170,7 +174,7 @@ def test_init_writes_a_file_that_only_its_owner_can_read(run: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_is_a_script_of_the_shell(run: Run, shell: str) -> None:
+def test_completion_prints_a_script_for_the_shell(run: Run, shell: str) -> None:
     done = run("afero-ota", "completion", shell)
     assert done.returncode == 0
     assert "deploy" in done.stdout
@@ -178,8 +182,8 @@ def test_completion_is_a_script_of_the_shell(run: Run, shell: str) -> None:
 
 def test_help_names_every_exit_status(run: Run) -> None:
     shown = run("afero-ota", "--help").stdout
-    for kind in (errors.OtaError, *errors.OtaError.__subclasses__()):
-        assert re.search(rf"^  {kind.exit_status}  \S", shown, re.M), kind
+    for status, meaning in errors.exit_statuses().items():
+        assert f"\n  {status}  {meaning}\n" in shown
 
 
 def test_help_comes_without_loading_the_http_client(run: Run) -> None:
@@ -339,6 +343,14 @@ def test_the_old_uploaders_two_stages_work_and_may_be_repeated(
     assert (again.returncode, "already uploaded:5, 1.0.31" in again.stdout) == (0, True)
 
 
+def test_a_record_file_that_cannot_be_written_is_an_error_and_no_traceback(
+    service: RunningService, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "full_ota_record.json").mkdir()
+    done = uploader(run, service, "--createOTARecord", "-n", "37")
+    assert (done.returncode, "full_ota_record.json: Is a directory" in done.stdout) == (245, True)
+
+
 def test_the_documented_spelling_of_debug_makes_a_debug_version(
     service: RunningService, run: Run, tmp_path: Path
 ) -> None:
@@ -356,7 +368,7 @@ def test_the_documented_spelling_of_debug_makes_a_debug_version(
         (["-h"], 0),
     ],
 )
-def test_the_old_uploaders_statuses_tell_the_truth(
+def test_the_old_uploader_ends_with_the_status_of_what_happened(
     service: RunningService, run: Run, arguments: list[str], status: int
 ) -> None:
     assert uploader(run, service, *arguments).returncode == status
@@ -391,7 +403,7 @@ def test_the_old_deploy_tool_lists_all_images_and_pushes_one(service: RunningSer
     assert run("partner-ota-hub-deploy.py", "-c", str(service.conf), "-d", "nobody", "-i", image).returncode == 253
 
 
-def test_the_demo_goes_the_whole_way_without_bitbake_too(run: Run) -> None:
+def test_the_demo_works_without_bitbake_too(run: Run) -> None:
     done = run("demo", env={"KAS_REPO_REF_DIR": "/nonexistent", "GIT_ALLOW_PROTOCOL": "none"})
     assert done.returncode == 0, done.stderr
     assert "No BitBake here" in done.stderr

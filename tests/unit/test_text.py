@@ -36,6 +36,7 @@ def test_json_escapes_what_controls_a_terminal_and_keeps_the_value() -> None:
 
 def test_a_message_is_one_line_unless_it_lists_faults() -> None:
     assert text.message(errors.RefusedError("no\nafero-ota: all is well")) == r"no\nafero-ota: all is well"
+    assert text.message(FileNotFoundError(2, "No such file", "a\x1bb")) == r"a\x1bb: No such file"
     fault = errors.Fault("name", "not set", "set it")
     assert text.message(errors.ConfigError([fault])).count("\n") == 2
 

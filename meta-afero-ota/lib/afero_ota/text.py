@@ -30,6 +30,9 @@ def visible_lines(value: object) -> str:
 
 def message(error: BaseException) -> str:
     """What to tell a person about an error: one line, or the list of faults of a configuration."""
+    if isinstance(error, OSError):
+        # a failed rename names both files; the second one is the user's
+        return visible(f"{error.filename2 or error.filename or 'input or output'}: {error.strerror}")
     if isinstance(error, ConfigError) and error.faults:
         return visible_lines(error)
     return visible(error)

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .. import __version__, errors
+from .. import __version__, errors, text
 from . import fleet, publishing, reporting, setup
 from .options import Commands, add_common
 from .output import Output, tolerate_any_terminal
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return errors.OtaError.exit_status
     except OSError as error:
-        return output.error(errors.OtaError(f"{error.filename or 'input or output'}: {error.strerror}"))
+        return output.error(errors.OtaError(text.message(error)))
 
 
 def _parser() -> argparse.ArgumentParser:

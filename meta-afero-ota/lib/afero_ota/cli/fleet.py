@@ -21,14 +21,14 @@ def add(commands: shared.Commands) -> None:
         "-d", "--device", metavar="DEVICE", action="append", nargs="+", required=True, help="device ids, or @FILE"
     )
     command.add_argument(
-        "--again", action="store_true", help="push also to devices that the journal says were sent this image"
+        "--again", action="store_true", help="also push to devices that the journal says were pushed this image before"
     )
     command.epilog = (
         "Several devices: the exit status is that of the first failure that a repeat will not mend, else 6 when the network "
         "failed, else 7 when a device is busy with another update."
     )
 
-    command = commands.add("status", status, "tell from the journal what was done")
+    command = commands.add("status", status, "show what the journal says was done")
     command.add_argument(
         "--journal", metavar="FILE", default=shared.JOURNAL_FILE, help="journal to read (default: %(default)s)"
     )

@@ -29,7 +29,7 @@ class Commands:
     def add(self, name: str, run: Command, text: str) -> argparse.ArgumentParser:
         """A new command with the common options; what it takes besides is added to the parser that is returned."""
         command = self._commands.add_parser(name, help=text, description=text)
-        # these may stand before the command as well: behind it they must not undo what was said there
+        # these may come before the command as well: their defaults after it must not undo that
         add_common(command, argparse.SUPPRESS)
         command.set_defaults(run=run)
         return command
@@ -47,8 +47,8 @@ def add_common(parser: argparse.ArgumentParser, default: Any = None) -> None:
     )
     for name, text in (
         ("--json", "print the result as JSON"),
-        ("--quiet", "no messages but errors"),
-        ("--verbose", "tell about every repeated request"),
+        ("--quiet", "print no messages but errors"),
+        ("--verbose", "report every repeated request"),
     ):
         group.add_argument(name, action="store_true", default=default or False, help=text)
 
@@ -65,7 +65,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=_positive,
         default=transport.Patience.stall,
-        help="give up a request when nothing moves for so long (default: %(default)g)",
+        help="give up a request when nothing was transferred for so long (default: %(default)g)",
     )
     group.add_argument(
         "--attempts",

@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]  # what is being done, bytes done, by
 
 @dataclass(frozen=True)
 class Output:
-    """What --json, --quiet and --verbose ask for. Text from elsewhere is shown without its control characters."""
+    """Prints as --json, --quiet and --verbose ask for; shows the control characters of what it prints as text."""
 
     as_json: bool = False
     quiet: bool = False
@@ -41,12 +41,12 @@ class Output:
         self.document([dict(zip(header, row)) for row in rows] if data is None else data, table(header, rows))
 
     def say(self, message: str) -> None:
-        """Tell on standard error what happens."""
+        """A message on standard error."""
         if not self.quiet:
             print(text.visible(message), file=sys.stderr)
 
     def detail(self, message: str) -> None:
-        """Tell on standard error what only --verbose shows."""
+        """A message on standard error that only --verbose shows."""
         if self.verbose:
             print(text.visible(message), file=sys.stderr)
 
@@ -55,11 +55,11 @@ class Output:
             self.say(f"warning: {warning}")
 
     def problem(self, shown: str) -> None:
-        """Tell on standard error, in one line or several, what even --quiet does not hide."""
+        """A message on standard error, of one line or several, that even --quiet does not hide."""
         print(text.visible_lines(shown), file=sys.stderr)
 
     def error(self, error: OtaError) -> int:
-        """Tell why the command failed; returns its exit status."""
+        """Print why the command failed; returns its exit status."""
         if self.as_json:
             status = error.exit_status
             print(text.to_json({"error": type(error).__name__, "message": str(error), "status": status}, indent=2))

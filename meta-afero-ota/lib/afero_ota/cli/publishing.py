@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands that bring an image into the cloud, and show what is there."""
+"""Commands that bring an image into the cloud and list what is there."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands that tell about a payload, and about the command line itself."""
+"""Commands that describe a payload, and the command line itself."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .output import Output
 
 
 def add(commands: shared.Commands) -> None:
-    command = commands.add("report", show_report, "tell what is in a payload, as Markdown")
+    command = commands.add("report", show_report, "show what is in a payload, as Markdown")
     command.add_argument(
         "payload", metavar="PAYLOAD", nargs="?", help="the payload, or its manifest (default: slot A of imageFiles)"
     )
     command.add_argument(
-        "--since", metavar="PAYLOAD", help="an earlier payload, or its manifest: tell what changed since"
+        "--since", metavar="PAYLOAD", help="an earlier payload, or its manifest: also show what changed since"
     )
 
     run = functools.partial(print_completion, commands.parser)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands for the first hour: a configuration file, and whether account and machine are fit for what follows."""
+"""Commands for the first hour: write a configuration file, check account and machine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _ask(question: str) -> str:
 
 
 def check(options: argparse.Namespace, output: Output) -> int:
-    """Go on after a fault where that can tell more; the exit status is that of the first."""
+    """Check as much as possible, also after a fault; the exit status is that of the first."""
     loaded = shared.settings(options, output, config.PUBLISH_NEEDS)
     cloud = shared.connect(options, output, loaded)
     rows: list[tuple[str, str, str]] = [("configuration", "ok", shared.conf_path(options) or "environment only")]
