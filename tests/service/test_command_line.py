@@ -407,4 +407,5 @@ def test_the_demo_works_without_bitbake_too(run: Run) -> None:
     done = run("demo", env={"KAS_REPO_REF_DIR": "/nonexistent", "GIT_ALLOW_PROTOCOL": "none"})
     assert done.returncode == 0, done.stderr
     assert "No BitBake here" in done.stderr
-    assert re.search(r"runs Gateway 1\.0\.1 .* reports 7112", done.stdout)
+    assert re.search(r"record .* Gateway 1\.0\.1", done.stdout)
+    assert re.search(r"device .* attribute 2005: 0 -> 7112", done.stdout)
