@@ -18,7 +18,7 @@ from reference_update import Rehearsal, rehearse
 from rehearsal.board import parts
 from rehearsal.board.device import Device
 from rehearsal.board.guest import EMULATOR
-from rehearsal.build import Unavailable, shared_workspace
+from rehearsal.build import Unavailable, Workspace, shared_workspace
 from rehearsal.folders import cache_folder
 from rehearsal.service import RunningService
 
@@ -72,19 +72,24 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def bench() -> Iterator[Bench]:
-    """The bench; where QEMU, BitBake or Debian's packages cannot be had, its tests are skipped with the reason."""
-    folder = cache_folder() / "work" / "tests" / "device"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def workspace() -> Workspace:
+    """Sources of a release; where QEMU, BitBake or Debian's packages cannot be had, tests are skipped with the reason."""
     try:
         if not shutil.which(EMULATOR):
             raise Unavailable(f"no {EMULATOR}")
         parts.debian_packages()
         parts.u_boot()
-        workspace = shared_workspace()
+        return shared_workspace()
     except Unavailable as reason:
         pytest.skip(f"no emulated device here: {reason}")
+
+
+@pytest.fixture(scope="session")
+def bench(workspace: Workspace) -> Iterator[Bench]:
+    """The bench; its folder is kept with AFERO_OTA_KEEP_BENCH=1."""
+    folder = cache_folder() / "work" / "tests" / "device"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     with RunningService(folder / "service") as service:
         service.share()
         bench = Bench(folder, workspace, service)
