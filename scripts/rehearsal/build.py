@@ -69,9 +69,9 @@ def why_unavailable(name: str = UPSTREAM[0], url: str = UPSTREAM[1]) -> str:
 
 def _tools() -> str:
     """The folder of kas and of a Python with this project's modules."""
-    setup = subprocess.run(
-        [PROJECT / "scripts" / "setup", "core", "build"], stdout=subprocess.PIPE, text=True, check=True
-    )
+    setup = subprocess.run([PROJECT / "scripts" / "setup", "core", "build"], stdout=subprocess.PIPE, text=True)
+    if setup.returncode:
+        raise Unavailable("scripts/setup could not install what a build needs; its messages are above")
     return setup.stdout.strip().splitlines()[-1]
 
 
@@ -81,7 +81,10 @@ def _user() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(BUILD_USER)
     except KeyError:
-        subprocess.run(["useradd", "--system", "--create-home", "--shell", "/bin/bash", BUILD_USER], check=True)
+        command = ["useradd", "--system", "--create-home", "--shell", "/bin/bash", BUILD_USER]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise Unavailable(f"{' '.join(command)} failed: {done.stdout.strip()}") from None
         return pwd.getpwnam(BUILD_USER)
 
 
@@ -92,7 +95,7 @@ class Workspace:
         reason = why_unavailable()
         if reason:
             raise Unavailable(reason)
-        self.release, self.user, self.tools = release, _user(), _tools()
+        self.release, self.tools, self.user = release, _tools(), _user()
         self.folder = folder or cache_folder() / "work" / release
         self.folder.mkdir(parents=True, exist_ok=True)
         os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
