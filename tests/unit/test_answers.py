@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an answer of the service means."""
+"""How an answer of the service is understood."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_final_answer_is_its_status_and_its_data(status: int, body: bytes, exp
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_after_a_passing_error_another_attempt_may_succeed(status: int) -> None:
+def test_a_call_may_be_retried_after_a_temporary_error(status: int) -> None:
     found = answers.read(respond(status, b'{"error": "busy"}'))
     assert isinstance(found, Failure) and found.reason == f"status {status} (busy)"
     assert found.maybe_done == (status not in (425, 429, 503))
@@ -64,12 +64,12 @@ def test_retry_after_is_a_number_or_a_date(value: str, seconds: float | None) ->
     assert isinstance(found, Failure) and found.pause == seconds
 
 
-def test_retry_after_may_be_a_date_to_come() -> None:
+def test_retry_after_may_be_a_date_in_the_future() -> None:
     found = answers.read(respond(429, Retry_After=email.utils.formatdate(time.time() + 60, usegmt=True)))
     assert isinstance(found, Failure) and found.pause is not None and 50 < found.pause <= 60
 
 
-def test_a_redirection_is_refused_with_the_address_it_names() -> None:
+def test_a_redirect_is_refused_and_its_target_named() -> None:
     with pytest.raises(errors.RefusedError, match="redirects to https://other/"):
         answers.read(respond(302, Location="https://other/"))
 
@@ -87,7 +87,7 @@ def test_a_redirection_is_refused_with_the_address_it_names() -> None:
         (413, b"<html>", errors.RefusedError),
     ],
 )
-def test_a_refusal_is_the_error_of_its_status(status: int, data: object, kind: type[errors.OtaError]) -> None:
+def test_the_status_of_a_refusal_decides_the_exception(status: int, data: object, kind: type[errors.OtaError]) -> None:
     found = answers.refusal("POST https://x/y", Answer(status, data), maybe_done=False)
     assert type(found) is kind and str(found).startswith(f"POST https://x/y: status {status}")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the user says: one validated configuration, or every fault at once."""
+"""The configuration from file, settings and environment: validated, or all faults reported at once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def faults_of(path: str | None, needs: Collection[str] = ()) -> str:
     return str(caught.value)
 
 
-def test_aferos_own_file_is_read_as_it_is(write: Write) -> None:
+def test_aferos_configuration_file_is_read_unchanged(write: Write) -> None:
     loaded = config.load(write(GOOD), {"build_number": "2"}, {}, EVERYTHING)
     assert (loaded.name, loaded.version, loaded.build_number) == ("Gateway", "1.0", "2")
     assert loaded.credentials.userpw.reveal() == "hunter2-canary"
@@ -64,27 +64,27 @@ def test_aferos_own_file_is_read_as_it_is(write: Write) -> None:
     assert loaded.warnings == ()
 
 
-def test_yaml_says_the_same_as_json(write: Write) -> None:
+def test_yaml_and_json_files_give_the_same_configuration(write: Write) -> None:
     text = yaml.safe_dump(GOOD)
     assert config.load(write(text, "conf.yml"), {}, {}).name == config.load(write(GOOD), {}, {}).name
 
 
 @pytest.mark.parametrize("slot", ["A", "a"])
-def test_both_spellings_of_the_slot_name_the_image_file(write: Write, slot: str) -> None:
+def test_the_slot_of_the_image_file_may_be_upper_or_lower_case(write: Write, slot: str) -> None:
     assert config.load(write({**GOOD, "imageFiles": {slot: "x.bin"}}), {}, {}).image_file == "x.bin"
 
 
-def test_a_setting_beats_the_file_and_an_empty_one_does_not(write: Write) -> None:
+def test_a_setting_overrides_the_file_unless_it_is_empty(write: Write) -> None:
     loaded = config.load(write(GOOD), {"name": "Other", "version": ""}, {})
     assert (loaded.name, loaded.version) == ("Other", "1.0")
 
 
-def test_the_environment_beats_the_file_for_secrets(write: Write) -> None:
+def test_secrets_from_the_environment_override_the_file(write: Write) -> None:
     loaded = config.load(write(GOOD), {}, {"AFERO_OTA_USERPW": "from-env"})
     assert loaded.credentials.userpw.reveal() == "from-env"
 
 
-def test_a_secret_may_come_from_a_command_that_runs_only_when_it_is_used(write: Write, tmp_path: Path) -> None:
+def test_a_secret_command_runs_only_when_the_secret_is_used(write: Write, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     document = {key: value for key, value in GOOD.items() if key != "userpw"}
     path = write({**document, "userpw-command": f"touch {marker}; echo from-command"})
@@ -93,34 +93,34 @@ def test_a_secret_may_come_from_a_command_that_runs_only_when_it_is_used(write: 
     assert loaded.credentials.userpw.reveal() == "from-command"
 
 
-def test_a_secret_command_that_fails_says_which(write: Write) -> None:
+def test_a_failing_secret_command_is_named(write: Write) -> None:
     path = write({**GOOD, "userpw": "", "userpw-command": "exit 3"})
     with pytest.raises(errors.ConfigError, match="userpw-command.*exit status 3"):
         config.load(path, {}, {}).credentials.userpw.reveal()
 
 
-def test_a_secret_command_that_prints_something_else_says_which(write: Write) -> None:
+def test_a_secret_command_with_invalid_output_is_named(write: Write) -> None:
     path = write({**GOOD, "auth-string": "", "auth-string-command": "echo what is this"})
     with pytest.raises(errors.ConfigError, match="auth-string-command.*not the base64 form"):
         config.load(path, {}, {}).credentials.auth_string.reveal()
 
 
-def test_a_secret_command_that_is_no_text_is_reported_under_its_own_key(write: Write) -> None:
+def test_a_secret_command_that_is_not_text_is_reported_under_its_own_key(write: Write) -> None:
     assert "userpw-command in" in faults_of(write({**GOOD, "userpw": "", "userpw-command": 3}))
 
 
-def test_a_secret_never_shows_itself(write: Write) -> None:
+def test_a_secret_is_redacted_when_printed(write: Write) -> None:
     loaded = config.load(write(GOOD), {}, {})
     assert "canary" not in repr(loaded) + str(loaded.credentials) + f"{loaded.credentials.userpw}"
 
 
-def test_a_file_that_cannot_be_read_is_the_only_fault() -> None:
+def test_an_unreadable_file_is_the_only_fault_reported() -> None:
     message = faults_of("/nowhere/conf.json", needs=EVERYTHING)
     assert "/nowhere/conf.json: cannot be read" in message
     assert "not set" not in message
 
 
-def test_everything_missing_is_reported_at_once_by_name() -> None:
+def test_all_missing_fields_are_reported_together_by_name() -> None:
     message = faults_of(None, needs=EVERYTHING)
     for name in (
         "name",
@@ -159,41 +159,41 @@ def test_everything_missing_is_reported_at_once_by_name() -> None:
         ({"name": "line\nbreak"}, "control character"),
     ],
 )
-def test_a_wrong_value_is_reported_with_its_key_and_what_is_expected(
+def test_an_invalid_value_is_reported_with_its_key_and_what_is_expected(
     write: Write, change: Mapping[str, Any], said: str
 ) -> None:
     with pytest.raises(errors.ConfigError, match=said):
         config.load(write({**GOOD, **change}), {}, {})
 
 
-def test_a_wrong_secret_is_reported_without_its_value(write: Write) -> None:
+def test_an_invalid_secret_is_reported_without_its_value(write: Write) -> None:
     assert "canary" not in faults_of(write({**GOOD, "auth-string": "canary canary", "userpw": "canary\n"}))
 
 
 @pytest.mark.parametrize(
     "url", ["https://api.afero.io/", "http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"]
 )
-def test_https_anywhere_and_http_to_this_machine_are_good_service_urls(write: Write, url: str) -> None:
+def test_a_service_url_is_https_or_http_to_localhost(write: Write, url: str) -> None:
     assert config.load(write({**GOOD, "serviceUrl": url}), {}, {}).service_url == url.rstrip("/")
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "null", '"x"', "\x00"])
-def test_a_file_that_is_no_mapping_is_reported_with_its_path(write: Write, text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_reported_with_its_path(write: Write, text: str) -> None:
     assert "partner-ota-conf.json" in faults_of(write(text))
 
 
 @pytest.mark.parametrize("name", ["nowhere.json", "nowhere.yml"])
-def test_a_file_that_is_not_there_is_reported_with_its_path(name: str) -> None:
+def test_a_missing_file_is_reported_with_its_path(name: str) -> None:
     assert f"{name}: cannot be read" in faults_of(name)
 
 
-def test_a_file_with_secrets_that_others_can_read_is_warned_about(write: Write) -> None:
+def test_there_is_a_warning_if_others_can_read_a_file_with_secrets(write: Write) -> None:
     path = write(GOOD)
     os.chmod(path, 0o644)
     assert "chmod 600" in " ".join(config.load(path, {}, {}).warnings)
 
 
-def test_an_unknown_key_is_warned_about_with_the_closest_known_one(write: Write) -> None:
+def test_the_warning_about_an_unknown_key_suggests_the_closest_known_one(write: Write) -> None:
     loaded = config.load(write({**GOOD, "deviceTypeID": "x"}), {}, {})
     assert "did you mean 'deviceTypeId'?" in " ".join(loaded.warnings)
 
@@ -205,13 +205,13 @@ def test_a_misspelt_key_is_named_together_with_the_fault_it_causes(write: Write)
     assert "did you mean 'deviceTypeId'?" in message
 
 
-def test_faults_name_the_variable_where_variables_are_written() -> None:
+def test_faults_can_name_bitbake_variables_instead_of_keys() -> None:
     with pytest.raises(errors.ConfigError) as caught:
         config.load(None, {"tags": "x" * 36}, {}, ("partner_id",), config.spell_variable)
     assert [fault.field for fault in caught.value.faults] == ["AFERO_OTA_TAGS", "AFERO_OTA_PARTNER_ID"]
 
 
-def test_without_a_file_one_fault_stands_for_everything_that_is_not_set() -> None:
+def test_without_a_configuration_file_all_missing_fields_are_one_fault() -> None:
     no_file = errors.Fault("configuration file", "none named", "name one")
     with pytest.raises(errors.ConfigError) as caught:
         config.load(None, {"service_url": "http://api.afero.io"}, {}, EVERYTHING, no_file=no_file)
@@ -234,7 +234,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=st.dictionaries(st.sampled_from(KEYS), VALUES), as_yaml=st.booleans())
-def test_whatever_the_values_are_the_answer_is_a_configuration_or_named_faults(
+def test_any_values_give_a_configuration_or_faults_that_name_their_keys(
     tmp_path: Path, document: Mapping[str, Any], as_yaml: bool
 ) -> None:
     path = tmp_path / ("fuzz.yml" if as_yaml else "fuzz.json")
@@ -248,7 +248,7 @@ def test_whatever_the_values_are_the_answer_is_a_configuration_or_named_faults(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200), as_yaml=st.booleans())
-def test_whatever_the_bytes_are_the_answer_is_a_configuration_or_the_files_name(
+def test_any_bytes_give_a_configuration_or_faults_that_name_the_file(
     tmp_path: Path, content: bytes, as_yaml: bool
 ) -> None:
     path = tmp_path / ("bytes.yml" if as_yaml else "bytes.json")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import pages
-from afero_ota import config, errors
+from afero_ota import config, credentials, errors
 from pages import DOCS, PROJECT
 from rehearsal.ota_service import faults
 
@@ -68,7 +68,7 @@ def test_every_task_has_a_row() -> None:
 
 def test_every_key_of_the_configuration_file_and_every_secret_is_documented() -> None:
     text = CONFIGURATION.read_text()
-    assert {pages.plain(row[0]): pages.plain(row[1]) for row in pages.table(text, "secret")} == config.SECRETS
+    assert {pages.plain(row[0]): pages.plain(row[1]) for row in pages.table(text, "secret")} == credentials.SECRETS
     for key in [key for key, _, _ in config.FIELDS.values()]:
         assert f'"{key}":' in text or f"`{key}`" in text, key
 
@@ -102,7 +102,7 @@ def options(text: str) -> dict[str, str]:
 
 
 def documented_options(text: str) -> dict[str, str]:
-    """The same of a table of options."""
+    """The same for a table of options in the documentation."""
     rows = pages.table(text, "option") if "| option |" in text else []
     return {spelling: row[1] for row in rows for spelling in re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", row[0])}
 
@@ -150,7 +150,7 @@ def test_the_exit_statuses_are_those_of_the_errors() -> None:
     assert rows == errors.exit_statuses()
 
 
-def test_the_exit_statuses_of_sysupgrade_are_those_that_it_ends_with() -> None:
+def test_the_documented_exit_statuses_of_sysupgrade_are_the_real_ones() -> None:
     folder = PROJECT / "meta-afero-ota/recipes-core/afero-sysupgrade/files"
     listed = {
         int(status) for status in re.findall(r"^#   ? ?(\d+)  ", (folder / "sysupgrade").read_text(), re.MULTILINE)
@@ -195,7 +195,7 @@ def test_every_command_in_the_documentation_names_a_script_and_its_options() -> 
                 assert used <= set(known), line
 
 
-def test_every_room_of_the_library_is_on_the_map() -> None:
+def test_every_module_of_the_library_is_on_the_map() -> None:
     library = PROJECT / "meta-afero-ota" / "lib" / "afero_ota"
     rooms = {path.name for path in library.iterdir() if path.suffix == ".py"} - {"__init__.py"}
     rooms |= {f"{path.parent.name}/" for path in library.glob("*/__init__.py")}

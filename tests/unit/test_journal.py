@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The journal: what was done stays known, whatever happens."""
+"""The journal keeps what was done, even after a crash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_step_that_raises_is_noted_as_failed_with_the_reason(tmp_path: Path) -
     assert "no route" in read(path)[-1]["error"]
 
 
-def test_the_words_of_the_file_stay_as_they_are() -> None:
+def test_the_terms_in_the_file_are_stable() -> None:
     # other programs read this file, and so do later versions of this one
     assert [step.value for step in Step] == [
         *("record", "create record", "publish", "dissociate", "upload", "move", "set url", "associate", "push"),
@@ -39,7 +39,7 @@ def test_the_words_of_the_file_stay_as_they_are() -> None:
     ]
 
 
-def test_a_line_torn_by_a_crash_costs_that_line_only(tmp_path: Path) -> None:
+def test_a_crash_in_the_middle_of_a_line_loses_only_that_line(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     path.write_text(json.dumps({"step": "upload", "outcome": "done"}) + '\n{"step": "mo')
     with Journal(str(path)) as log:
@@ -63,7 +63,7 @@ def test_the_newest_entry_of_a_step_with_the_given_facts_is_found(tmp_path: Path
         assert log.last(Step.PUSH, device="c") is None
 
 
-def test_without_a_path_a_journal_lives_in_memory() -> None:
+def test_without_a_path_the_journal_is_kept_in_memory() -> None:
     with Journal() as log:
         log.note(Step.PUSH, Outcome.DONE, device="a")
         assert log.last(Step.PUSH, device="a")

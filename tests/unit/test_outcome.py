@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What devices say in attribute 65019, and which of it answers a push."""
+"""Outcomes that devices report in attribute 65019, and which of them belong to a push."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_device_line_is_decoded(
     assert (found.text, found.reason, found.time) == (line, reason, WHEN)
 
 
-def test_an_image_of_unknown_version_has_none() -> None:
+def test_an_unknown_version_is_parsed_as_none() -> None:
     found = outcome.parse("ota ? refused 5 no version header")
     assert found and (found.kind, found.version_number) == (Kind.REFUSED, None)
 
@@ -65,14 +65,14 @@ def test_a_line_of_another_program_is_kept_as_text(line: str) -> None:
 
 
 @pytest.mark.parametrize("data", [None, 5, "", "zz", "abc", "00", "20200a", [], attribute(""), attribute("  \n")])
-def test_no_text_is_no_outcome(data: Any) -> None:
+def test_data_without_text_is_not_an_outcome(data: Any) -> None:
     assert outcome.decode(data) is None
 
 
 @pytest.mark.parametrize(
     "text", ["Sat Mar  7 09:05 ota 7112 ok", "Sat Foo  7 09:05:01 2026:x", "Sat Feb 31 09:05:01 2026:x"]
 )
-def test_a_time_that_is_none_is_left_out(text: str) -> None:
+def test_an_invalid_time_is_ignored(text: str) -> None:
     found = outcome.decode(text.encode().hex())
     assert found and found.time is None
 
@@ -84,7 +84,7 @@ def test_control_characters_are_shown_as_text() -> None:
 
 @settings(deadline=None)
 @given(st.one_of(st.binary(max_size=120).map(bytes.hex), st.text(max_size=60), st.text(max_size=80).map(attribute)))
-def test_whatever_comes_is_one_printable_line_or_nothing(data: str) -> None:
+def test_any_data_is_decoded_to_one_printable_line_or_none(data: str) -> None:
     found = outcome.decode(data)
     assert found is None or (found.text.isprintable() and found.text.strip() and found.reason.isprintable())
 
@@ -96,7 +96,7 @@ def test_whatever_comes_is_one_printable_line_or_nothing(data: str) -> None:
     st.integers(0, 255),
     st.text(max_size=100),
 )
-def test_what_the_library_writes_fits_the_attribute_and_is_read_back(
+def test_an_outcome_fits_the_attribute_and_is_read_back(
     kind: Kind, version: int | None, code: int, detail: str
 ) -> None:
     line = outcome.line(kind, version, code, detail)
@@ -109,7 +109,7 @@ def test_what_the_library_writes_fits_the_attribute_and_is_read_back(
     )
 
 
-def test_the_time_is_read_as_the_c_library_writes_it() -> None:
+def test_the_time_is_parsed_as_ctime_writes_it() -> None:
     code = "import ctypes; l = ctypes.CDLL(None); l.ctime.restype = ctypes.c_char_p\n"
     code += (
         "for t in (0, 86399, 1772874301, 4102444799): print(l.ctime(ctypes.byref(ctypes.c_long(t))).decode(), end='')"
@@ -152,12 +152,12 @@ def test_an_outcome_of_another_version_is_not() -> None:
     assert not news("ota 7111 failed 21 contents differ") and not news("full_ota")
 
 
-def test_what_the_device_said_before_the_push_is_not_news() -> None:
+def test_an_outcome_reported_before_the_push_is_not_news() -> None:
     line = "ota 7112 failed 21 contents differ"
     assert not news(line, before=attribute(line))
 
 
-def test_the_same_words_at_a_later_time_are_news() -> None:
+def test_the_same_outcome_with_a_later_time_is_news() -> None:
     line = "ota 7112 failed 21 contents differ"
     assert news(line, before=attribute(line, WHEN.replace(hour=8)))
 
@@ -171,7 +171,7 @@ def test_a_device_in_another_time_zone_or_without_a_clock_is_believed() -> None:
     assert news("ota 7112 ok", when=datetime(1970, 1, 1, 0, 0, 40, tzinfo=timezone.utc))
 
 
-def test_the_outcome_is_found_among_a_device_s_attributes() -> None:
+def test_the_outcome_is_found_among_the_attributes_of_a_device() -> None:
     data = attribute("ota 7112 ok")
     device = {"attributes": [{"id": 2005, "data": "00"}, "junk", {"id": "65019", "data": data}]}
     found = outcome.of_device(device)

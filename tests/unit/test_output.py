@@ -11,7 +11,7 @@ from afero_ota import errors
 from afero_ota.cli.output import Output, date, table
 
 
-def test_columns_are_as_wide_as_a_terminal_shows_them() -> None:
+def test_columns_are_aligned_by_display_width() -> None:
     assert table(("name", "n"), [("网关", 1), ("a\x1b", 22)]).splitlines() == [
         "name   n",
         "网关   1",
@@ -19,7 +19,7 @@ def test_columns_are_as_wide_as_a_terminal_shows_them() -> None:
     ]
 
 
-def test_a_time_of_the_service_is_shown_in_utc_and_nonsense_is_not_shown() -> None:
+def test_times_are_shown_in_utc_and_invalid_ones_left_out() -> None:
     assert date(1_302_044_400_000) == "2011-04-05 23:00"
     assert [date(value) for value in (None, "soon", 1e30, float("nan"))] == [""] * 4
 

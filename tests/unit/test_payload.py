@@ -28,7 +28,7 @@ def test_a_payload_holds_the_archive_byte_for_byte_with_its_hash_and_size(archiv
     assert (made.sha256, made.size) == (hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
 
 
-def test_packaging_takes_no_second_copy_of_the_bytes_on_one_file_system(tmp_path: Path) -> None:
+def test_packaging_does_not_copy_the_data_on_the_same_file_system(tmp_path: Path) -> None:
     archive = tmp_path / "image.tar.gz"
     archive.write_bytes(os.urandom(64 << 20))
     os.sync()
@@ -39,7 +39,7 @@ def test_packaging_takes_no_second_copy_of_the_bytes_on_one_file_system(tmp_path
     assert os.stat(tmp_path / "hub_update.bin").st_ino == archive.stat().st_ino or used < 32 << 20
 
 
-def test_packaging_copies_where_the_file_system_cannot_share(
+def test_packaging_copies_if_the_file_system_cannot_share_data(
     archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(payload, "_share", lambda source, target: False)
@@ -48,7 +48,7 @@ def test_packaging_copies_where_the_file_system_cannot_share(
     assert made.sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_packaging_again_over_the_same_file_leaves_one_file(archive: str, tmp_path: Path) -> None:
+def test_packaging_again_replaces_the_payload(archive: str, tmp_path: Path) -> None:
     target = tmp_path / "out" / "hub_update.bin"
     first = payload.package(archive, str(target))
     assert payload.package(archive, str(target)) == first
@@ -79,7 +79,7 @@ def test_a_missing_or_empty_archive_is_refused_and_nothing_is_written(tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_manifest_tells_what_the_payload_is(archive: str, tmp_path: Path) -> None:
+def test_a_manifest_describes_the_payload(archive: str, tmp_path: Path) -> None:
     made = payload.package(archive, str(tmp_path / "hub_update.bin"))
     path = manifest.write(made, {"image": "core-image-minimal"})
     document = json.loads((tmp_path / "hub_update.bin.manifest.json").read_text())
@@ -93,7 +93,7 @@ def test_a_manifest_tells_what_the_payload_is(archive: str, tmp_path: Path) -> N
     }
 
 
-def test_a_payload_that_was_changed_after_packaging_does_not_pass_verification(archive: str, tmp_path: Path) -> None:
+def test_a_payload_changed_after_packaging_fails_verification(archive: str, tmp_path: Path) -> None:
     made = payload.package(archive, str(tmp_path / "hub_update.bin"))
     manifest.write(made, {})
     (tmp_path / "hub_update.bin").unlink()

@@ -26,7 +26,7 @@ CREATED = {
 
 
 @pytest.mark.parametrize(("debug", "expected"), [(False, "1.0.2"), (True, "1.0.2d")])
-def test_a_version_is_version_dot_build_number_and_d_for_debug(debug: bool, expected: str) -> None:
+def test_a_full_version_is_version_dot_build_number_with_d_for_debug(debug: bool, expected: str) -> None:
     assert record.full_version("1.0", "2", debug) == expected
 
 
@@ -60,7 +60,7 @@ def test_a_record_found_after_its_upload_installs_the_same_bytes_as_on_creation(
     assert record.dumps(record.as_created(record.OtaRecord(later))) == record.dumps(record.OtaRecord(CREATED))
 
 
-def test_a_content_tag_fits_the_limit_of_a_tag_exactly() -> None:
+def test_a_content_tag_is_exactly_as_long_as_a_tag_may_be() -> None:
     assert len(record.content_tag("0" * 64)) == 35
 
 
@@ -87,13 +87,13 @@ def test_an_offline_record_has_no_id_and_version_number_zero() -> None:
         (json.dumps({**CREATED, "name": ""}), "name is ''"),
     ],
 )
-def test_a_file_that_is_no_record_is_refused_with_its_name_and_the_reason(text: str, said: str) -> None:
+def test_a_file_that_is_not_a_record_is_refused_with_its_name_and_the_reason(text: str, said: str) -> None:
     with pytest.raises(errors.ConfigError, match="here.json") as caught:
         record.loads(text, "here.json")
     assert said in str(caught.value)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "record"
     path.write_text("old")
     with pytest.raises(UnicodeEncodeError):

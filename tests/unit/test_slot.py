@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The slot files of an image; tests/device/test_scripts.py shows that sysupgrade accepts them."""
 
+from __future__ import annotations
+
 import hashlib
 import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +14,7 @@ from afero_ota import errors, slot
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     root = tmp_path / "root"
     (root / "boot").mkdir(parents=True)
     (root / "boot/zImage").write_bytes(b"kernel")
@@ -20,17 +24,22 @@ def root(tmp_path):
     return root
 
 
-def settings(root, compatible="hub", boot_files=("/boot/zImage",), keep=("/etc/machine-id",)):
+def settings(
+    root: Path,
+    compatible: str = "hub",
+    boot_files: Sequence[str] = ("/boot/zImage",),
+    keep: Sequence[str] = ("/etc/machine-id",),
+) -> None:
     slot.write_settings(str(root), compatible, "/dev/mmcblk1", boot_files, keep)
 
 
-def faults(call, *arguments):
+def faults(call: Callable[..., object], *arguments: object) -> dict[str, str]:
     with pytest.raises(errors.ConfigError) as caught:
         call(*arguments)
     return {fault.field: fault.problem for fault in caught.value.faults}
 
 
-def test_settings_are_what_the_device_reads(root):
+def test_settings_are_written_in_the_form_that_the_device_reads(root: Path) -> None:
     settings(root, "hub v2")
     assert (root / "etc/afero-ota/compatible").read_text() == "hub v2\n"
     assert (root / "etc/afero-ota/boot-files").read_text() == "/boot/zImage\n"
@@ -41,11 +50,11 @@ def test_settings_are_what_the_device_reads(root):
 @pytest.mark.parametrize(
     "path", ["/etc", "/etc/afero-ota/complete", "/etc/full_ota_record.json", "/etc/ota_type_5.hdr"]
 )
-def test_what_identifies_a_system_is_never_kept(root, path):
+def test_files_that_identify_a_system_cannot_be_kept(root: Path, path: str) -> None:
     assert "must not be replaced" in faults(settings, root, "hub", (), (path,))["AFERO_OTA_KEEP"]
 
 
-def test_all_faults_are_reported_together(root):
+def test_all_faults_are_reported_together(root: Path) -> None:
     found = faults(settings, root, "two\nlines", ("/boot/zImage", "/boot/hub.dtb"), ("etc/x", "/etc/../y", "/"))
     assert set(found) == {"AFERO_OTA_COMPATIBLE", "/boot/hub.dtb", "AFERO_OTA_KEEP"}
     assert "does not have it" in found["/boot/hub.dtb"]
@@ -62,11 +71,11 @@ def test_all_faults_are_reported_together(root):
         ("/dev/mmcblk1", "", "/dev/mmcblk1p"),
     ],
 )
-def test_a_partition_is_named_as_linux_names_it(disk, number, name):
+def test_partitions_are_named_as_in_linux(disk: str, number: int | str, name: str) -> None:
     assert slot.partition(disk, number) == name
 
 
-def test_data_paths_become_links_and_their_contents_templates_however_often_it_runs(root):
+def test_data_paths_become_links_and_their_contents_templates_and_a_second_run_changes_nothing(root: Path) -> None:
     (root / "var/lib/hub").mkdir(parents=True)
     (root / "var/lib/hub/settings").write_text("factory")
     (root / "etc/fstab").write_text("proc /proc proc defaults 0 0\n/dev/old /data ext4 defaults 0 0\n")
@@ -81,7 +90,7 @@ def test_data_paths_become_links_and_their_contents_templates_however_often_it_r
     assert set(faults(slot.use_data_partition, str(root), "/dev/x", "/data", ["relative"])) == {"AFERO_OTA_DATA_PATHS"}
 
 
-def test_manifest_and_listing_describe_everything_except_the_factory_s_own_files(root):
+def test_manifest_and_listing_describe_everything_but_the_factory_only_files(root: Path) -> None:
     settings(root)
     (root / "etc/afero-ota/hdr").mkdir()
     (root / "etc/afero-ota/hdr/ota_type_5.hdr").write_bytes(b"header")
@@ -94,7 +103,8 @@ def test_manifest_and_listing_describe_everything_except_the_factory_s_own_files
     assert f"81a0 {uid} {gid} ./etc/shadow" in listing
     assert "link - - ./sbin/init -> ../bin/busybox" in listing
     assert not [line for line in listing if "hdr" in line or "complete" in line]
-    manifest = dict(reversed(line.split("  ")) for line in (root / "etc/afero-ota/manifest").read_text().splitlines())
+    lines = [line.partition("  ") for line in (root / "etc/afero-ota/manifest").read_text().splitlines()]
+    manifest = {path: digest for digest, _, path in lines}
     assert manifest["./boot/zImage"] == hashlib.sha256(b"kernel").hexdigest()
     text = (root / "etc/afero-ota/listing").read_bytes()
     assert manifest["./etc/afero-ota/listing"] == hashlib.sha256(text).hexdigest()
@@ -103,7 +113,7 @@ def test_manifest_and_listing_describe_everything_except_the_factory_s_own_files
     assert (root / "etc/afero-ota/complete").exists()
 
 
-def test_equal_trees_give_equal_files_with_equal_times(root):
+def test_equal_trees_give_equal_files_with_equal_times(root: Path) -> None:
     settings(root)
     os.utime(root, (1000, 1000))
     slot.write_contents(str(root))
@@ -113,7 +123,7 @@ def test_equal_trees_give_equal_files_with_equal_times(root):
     assert {path.stat().st_mtime for path in first if path.name in ("manifest", "listing", "complete")} == {1000}
 
 
-def test_what_the_device_would_refuse_is_a_fault_of_the_build(root):
+def test_files_that_the_device_would_refuse_fail_the_build(root: Path) -> None:
     os.mkfifo(root / "etc/fifo")
     (root / "etc/a -> b").write_text("x")
     (root / "etc/line\nend").write_text("x")

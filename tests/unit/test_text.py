@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Text from elsewhere never controls the terminal that shows it."""
+"""Text from outside cannot control the terminal that shows it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_control_characters_are_shown_as_text() -> None:
 
 
 @pytest.mark.parametrize("harmless", ["Gerät für Ödön", "网关 2", "بوابة", "می‌خواهم", "👩‍🔧", "non\u00a0breaking"])
-def test_letters_of_any_language_stay_as_they_are(harmless: str) -> None:
+def test_letters_of_all_languages_are_unchanged(harmless: str) -> None:
     assert text.visible(harmless) == harmless
     assert harmless in text.to_json({"name": harmless})
 
@@ -28,7 +28,7 @@ def test_several_lines_stay_several_lines() -> None:
     assert text.visible_lines("one\x1b\ntwo") == "one\\x1b\ntwo"
 
 
-def test_json_escapes_what_controls_a_terminal_and_keeps_the_value() -> None:
+def test_json_escapes_control_characters_and_keeps_the_value() -> None:
     written = text.to_json({"name": HOSTILE, "more": ["\U000e0041"]}, indent=2)
     assert all(character.isprintable() or character == "\n" for character in written)
     assert json.loads(written) == {"name": HOSTILE, "more": ["\U000e0041"]}

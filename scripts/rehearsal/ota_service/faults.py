@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,14 +106,15 @@ class Rule:
     def due(self, chance: random.Random) -> bool:
         """Count a matching call and say whether this is one of those that go wrong."""
         self.calls += 1
-        return {
+        conditions: dict[str, Callable[[], bool]] = {
             "always": lambda: True,
             "nth": lambda: self.calls == self.value,
             "every": lambda: self.calls % int(self.value) == 0,
             "first": lambda: self.calls <= self.value,
             "after": lambda: self.calls > self.value,
             "probability": lambda: chance.random() < self.value,
-        }[self.when]()
+        }
+        return conditions[self.when]()
 
 
 @dataclass

@@ -88,25 +88,11 @@ def _value(key: str, value: Any) -> Any:
     if key in _SHARES:
         return _share(value)
     if key in _RANGES:
-        if not (isinstance(value, list) and len(value) == 2 and all(_is_number(end) for end in value)):
-            raise ValueError("expected two numbers, such as [10, 20]")
-        low, high = float(value[0]), float(value[1])
-        if not (0 < low <= high < 1e9):
-            raise ValueError(f"expected two numbers above 0, the smaller one first, not {value}")
-        return low, high
+        return _range(value)
     if key in _TABLES:
-        if not isinstance(value, dict):
-            raise ValueError("expected a mapping of names to shares")
-        table = {str(name): _share(share) for name, share in value.items()}
-        if key == "running" and not (table and all(name.isdecimal() for name in table)):
-            raise ValueError("expected version numbers and their shares")
-        if key in ("refused", "failed") and not all(name.split(" ")[0].isdecimal() for name in table):
-            raise ValueError('expected an exit status before each reason, such as "7 does not fit"')
-        return table
+        return _table(key, value)
     if key == "sites":
-        if not (isinstance(value, list) and value and all(isinstance(site, str) for site in value)):
-            raise ValueError("expected a list of names")
-        return tuple(value)
+        return _names(value)
     raise ValueError(f"no such setting; there are {', '.join(f.name for f in fields(Profile))}")
 
 
@@ -114,6 +100,32 @@ def _share(value: Any) -> float:
     if not _is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"expected a share from 0 to 1, not {value!r}")
     return float(value)
+
+
+def _range(value: Any) -> Range:
+    if not (isinstance(value, list) and len(value) == 2 and all(_is_number(end) for end in value)):
+        raise ValueError("expected two numbers, such as [10, 20]")
+    low, high = float(value[0]), float(value[1])
+    if not (0 < low <= high < 1e9):
+        raise ValueError(f"expected two numbers above 0, the smaller one first, not {value}")
+    return low, high
+
+
+def _table(key: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise ValueError("expected a mapping of names to shares")
+    table = {str(name): _share(share) for name, share in value.items()}
+    if key == "running" and not (table and all(name.isdecimal() for name in table)):
+        raise ValueError("expected version numbers and their shares")
+    if key in ("refused", "failed") and not all(name.split(" ")[0].isdecimal() for name in table):
+        raise ValueError('expected an exit status before each reason, such as "7 does not fit"')
+    return table
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not (isinstance(value, list) and value and all(isinstance(site, str) for site in value)):
+        raise ValueError("expected a list of names")
+    return tuple(value)
 
 
 def _is_number(value: Any) -> bool:

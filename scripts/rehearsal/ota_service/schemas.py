@@ -167,14 +167,15 @@ def _validator(name: str) -> Draft202012Validator:
 
 
 def _field_errors(error: ValidationError, data: dict[str, Any]) -> list[dict[str, Any]]:
+    limit: Any = error.validator_value
     if error.validator == "required" and not error.absolute_path:
-        return [field_error(name, "must not be null") for name in error.validator_value if name not in data]
+        return [field_error(name, "must not be null") for name in limit if name not in data]
     field = str(error.absolute_path[0]) if error.absolute_path else ""
     description = {
-        "type": f"must be of type {error.validator_value}",
-        "maxLength": f"length must be between 0 and {error.validator_value}",
+        "type": f"must be of type {limit}",
+        "maxLength": f"length must be between 0 and {limit}",
         "minLength": "must not be empty",
-        "minimum": f"must be at least {error.validator_value}",
-        "maximum": f"must be at most {error.validator_value}",
+        "minimum": f"must be at least {limit}",
+        "maximum": f"must be at most {limit}",
     }.get(str(error.validator), "has a wrong value")
     return [field_error(field, description, data.get(field))]

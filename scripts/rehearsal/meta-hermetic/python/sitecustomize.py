@@ -6,4 +6,4 @@ From Python 3.13 on, subprocess prefers posix_spawn, which Debian's pseudo does 
 
 import subprocess
 
-subprocess._USE_POSIX_SPAWN = False  # type: ignore[attr-defined]  # the switch that the library reference names
+setattr(subprocess, "_USE_POSIX_SPAWN", False)  # noqa: B010 # typed as Final

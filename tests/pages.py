@@ -10,7 +10,7 @@ import re
 import subprocess
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
 
 
