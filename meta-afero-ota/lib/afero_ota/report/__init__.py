@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""What is in this OTA, for people: the manifest of a payload as Markdown, and what changed since an earlier one."""
+"""What is in this OTA, for people: the manifest of a payload as Markdown, and what changed since an earlier one.
+
+BitBake hashes only functions that stand in this file itself into the task that calls them (BBIMPORTS): what do_package_ota uses
+stays here.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .text import visible
+from ..text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
