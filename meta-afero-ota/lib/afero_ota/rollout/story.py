@@ -15,7 +15,7 @@ from typing import Any
 from .. import outcome
 from ..plan import Image, Plan, Rules
 from . import ledger
-from .decision import HELD_UP, IN_FLIGHT, State, Verdict, decide
+from .decision import HELD_UP, IN_FLIGHT, REPORTED, Device, Standing, State, Verdict, decide
 from .ledger import Entry
 
 
@@ -23,7 +23,7 @@ from .ledger import Entry
 class DeviceStory:
     """One device. before, running: its versionNumber when the plan was made, and the newest one known.
 
-    events: times (seconds since 1970) and what happened, oldest first.
+    events: times (seconds since 1970) and what happened, oldest first. took: seconds from the last push to how it ended.
     """
 
     device_id: str
@@ -35,6 +35,7 @@ class DeviceStory:
     running: int | None
     attempts: int
     events: tuple[tuple[float, str], ...] = ()
+    took: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def build(plan: Plan, entries: Iterable[Entry], now: float | None = None) -> Sto
                     plan.image.version_number if standing.state is State.DONE else device.running,
                     device.attempts,
                     tuple(collected.events.get(target.device_id, ())),
+                    _took(device, standing),
                 )
             )
         opened = known.control.opened[number - 1] if number <= len(known.control.opened) else None
@@ -142,6 +144,12 @@ def build(plan: Plan, entries: Iterable[Entry], now: float | None = None) -> Sto
         tuple(collected.progress),
         tuple(collected.runs),
     )
+
+
+def _took(device: Device, standing: Standing) -> float | None:
+    if device.pushed is None or standing.since is None or standing.state not in REPORTED:
+        return None
+    return standing.since - device.pushed
 
 
 def _ended(opened: float | None, counts: Mapping[State, int], times: Iterable[float | None]) -> float | None:
