@@ -9,7 +9,7 @@ from afero_ota import errors
 def test_each_exit_status_belongs_to_one_exception_and_has_a_meaning() -> None:
     types = [value for value in vars(errors).values() if isinstance(value, type)]
     kinds = [kind for kind in types if issubclass(kind, errors.OtaError) and "exit_status" in vars(kind)]
-    assert sorted(kind.exit_status for kind in kinds) == list(range(1, 9))
+    assert sorted(kind.exit_status for kind in kinds) == list(range(1, 11))
     meanings = {kind.exit_status: kind.meaning for kind in kinds}
     assert errors.exit_statuses() == {0: "done, or nothing to do", **meanings}
     assert len(set(meanings.values())) == len(kinds)

@@ -95,6 +95,20 @@ class UnknownOutcomeError(OtaError):
     meaning = "a push got no answer; look at the device before running again"
 
 
+class RolloutAbortedError(OtaError):
+    """A rollout was ended by a rule of its plan, or on request."""
+
+    exit_status = 9
+    meaning = "the rollout was aborted, by a rule of its plan or on request"
+
+
+class SomeFailedError(OtaError):
+    """A rollout went to its end, and not every device runs the image."""
+
+    exit_status = 10
+    meaning = "the rollout ended, and some devices do not run the image"
+
+
 def missing_module(module: str, debian: str, pypi: str) -> str:
     """The message for a Python package that is not installed: which interpreter lacks it, and the commands that install it."""
     import sys

@@ -6,14 +6,13 @@ A digest over everything in it shows whether it is still what was reviewed. Pure
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
-
-import yaml
 
 from .errors import ConfigError, Fault
 
@@ -52,7 +51,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class Image:
-    """What is pushed. id: the association's, which push takes; version_number: what devices report once they run it."""
+    """What is pushed. id: the association's, which push takes; version_number: what devices report once they run it.
+
+    sha256, size: empty and 0 when nobody on this machine knew them. url: where the cloud has the file.
+    """
 
     id: str
     name: str
@@ -60,6 +62,7 @@ class Image:
     version_number: int
     sha256: str = ""
     size: int = 0
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ _RULES = {
 }
 _TOP = ("plan", "partnerId", "deviceTypeId", "accountId", "image", "selection", "leftOut", "rules", "waves", "digest")
 _OPTIONAL = ("selection", "leftOut", "rules")
-_IMAGE = ("id", "name", "version", "versionNumber", "sha256", "size")
+_IMAGE = ("id", "name", "version", "versionNumber", "sha256", "size", "url")
 _WAVE = ("name", "rules", "devices")
 _DEVICE = ("id", "name", "running")
 
@@ -184,6 +187,7 @@ def document(plan: Plan) -> dict[str, Any]:
             "versionNumber": str(image.version_number),
             "sha256": image.sha256,
             "size": image.size,
+            "url": image.url,
         },
         "selection": dict(plan.selection),
         "leftOut": dict(plan.left_out),
@@ -218,8 +222,10 @@ def load(text: str, origin: str, partner_id: str = "") -> Plan:
 
     Raises ConfigError with every fault: a change by hand, another partner's plan, a device named twice, unknown keys, wrong values.
     """
+    import yaml
+
     try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 a safe loader
+        data = yaml.load(text, Loader=_loader())  # noqa: S506 a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
             [Fault(origin, f"is no YAML: {' '.join(str(error).split())}", _AGAIN)], where="the plan"
@@ -231,19 +237,45 @@ def load(text: str, origin: str, partner_id: str = "") -> Plan:
     return plan
 
 
+def rules(data: Any, origin: str) -> tuple[Rules, Mapping[str, Rules]]:
+    """The rules of a plan, and those of waves by name, from plain values: the keys of the plan's `rules`, and `waves`.
+
+    Raises ConfigError with every fault.
+    """
+    reader = _Reader(origin)
+    if not isinstance(data, Mapping):
+        reader.fault("", "holds no mapping of rules", 'write such lines as "inFlight: 20"')
+        data = {}
+    base = reader.rules("rules", {key: value for key, value in data.items() if key != "waves"}, Rules())
+    waves = data.get("waves") or {}
+    if not isinstance(waves, Mapping):
+        reader.fault("waves", "is no mapping of names to rules", 'write "waves: {canary: {soak: 1h}}"')
+        waves = {}
+    own = {str(name): reader.rules(f"waves.{name}", one, base) for name, one in waves.items()}
+    if reader.faults:
+        raise ConfigError(reader.faults, where="the rules")
+    return base, own
+
+
 _AGAIN = "make the plan again: afero-ota plan"
-_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
 
 
-class _Loader(_Safe):  # type: ignore[misc]
-    """Safe, and strict about a key that stands there twice; YAML itself would take the last one without a word."""
+@functools.cache
+def _loader() -> Any:
+    """A loader that is safe, and strict about a key that stands there twice: YAML itself would take the last one without a word."""
+    import yaml
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [self.construct_object(key, deep=True) for key, _ in getattr(node, "value", ())]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"the key {key} stands there twice, line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
+    safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
+
+    class Loader(safe):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in getattr(node, "value", ())]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise ValueError(f"the key {key} stands there twice, line {node.start_mark.line + 1}")
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 class _Reader:
@@ -317,7 +349,7 @@ class _Reader:
         return value
 
     def image(self, data: Any) -> Image | None:
-        if not self.mapping("image", data, _IMAGE, ("sha256", "size")):
+        if not self.mapping("image", data, _IMAGE, ("sha256", "size", "url")):
             return None
         sha256 = data.get("sha256") or ""
         if not isinstance(sha256, str) or not re.fullmatch("(?:[0-9a-f]{64})?", sha256):
@@ -329,6 +361,7 @@ class _Reader:
             self.number("image.versionNumber", data.get("versionNumber"), 1),
             sha256,
             self.number("image.size", data.get("size", 0)),
+            str(data.get("url") or ""),
         )
 
     def rules(self, where: str, data: Any, base: Rules) -> Rules:
@@ -429,6 +462,8 @@ def _escaped(text: str) -> str:
 
 
 def _yaml(data: Any) -> str:
+    import yaml
+
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=False, width=120))
 
 

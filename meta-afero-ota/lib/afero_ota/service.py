@@ -153,6 +153,11 @@ class OtaService:
         path = f"/v1/accounts/{_segment(account_id)}/devices/{_segment(device_id)}"
         return as_object(self._get(path, {"expansions": "attributes"}))
 
+    def devices(self, account_id: str, tags: bool = False) -> list[dict[str, Any]]:
+        """All devices of an account with state and attributes, and tags if asked for (GET accounts/{id}/devices): one answer."""
+        expansions = "state,attributes,tags" if tags else "state,attributes"
+        return as_objects(self._get(f"/v1/accounts/{_segment(account_id)}/devices", {"expansions": expansions}))
+
     # ---- paths and pages -------------------------------------------------------------------------------------------
 
     def _partner(self, path: str) -> str:

@@ -20,10 +20,10 @@ from ..errors import (
     NetworkError,
     NotFoundError,
     OtaError,
-    RefusedError,
     UnknownOutcomeError,
 )
 from ..service import OtaService, account_ids, running_version
+from . import images
 
 SETTLE = 30.0  # seconds; a pushed device starts about 20 s after the push (docs/LinuxSDK-FullImageUpdate.md)
 _POLL = 2.0
@@ -113,15 +113,18 @@ def _listed(path: str) -> list[str]:
 
 def find_image(service: OtaService, image_id: str) -> Image:
     """The image of the service's device type that has this id. Raises RefusedError when there is none, or it has no file."""
-    image = next((image for image in service.images() if str(image.get("id")) == image_id), None)
-    if image is None:
-        raise RefusedError(
-            f"device type {service.device_type_id} has no image with the id {image_id}; `afero-ota list` shows the ids "
-            "(the id of a record is another number)"
-        )
-    if not image.get("url"):
-        raise RefusedError(f"image {image_id} has no file in the cloud; upload it first")
+    image = images.find(service, image_id)
     return Image(image_id, str(image.get("versionNumber", "")))
+
+
+def account(service: OtaService) -> str:
+    """The account whose devices this login may push. Raises ConfigError when there is none."""
+    accounts = account_ids(service.me())
+    if not accounts:
+        raise ConfigError(
+            "the account that logs in has no access to an Afero account that devices belong to; use one that has"
+        )
+    return accounts[0]
 
 
 def push(
@@ -133,7 +136,7 @@ def push(
     pushed; `again` overrules the journal. settle: seconds to watch a device whose push got no answer.
     Raises UnknownOutcomeError when a push got no answer and the device does not show one: nothing is pushed after that.
     """
-    one = _Push(context, _account(context.service), image, again, settle)
+    one = _Push(context, account(context.service), image, again, settle)
     outcomes = []
     for device in devices:
         try:
@@ -145,15 +148,6 @@ def push(
         context.log(f"{device}: {outcome.result}" + (f" ({outcome.detail})" if outcome.detail else ""))
         outcomes.append(outcome)
     return outcomes
-
-
-def _account(service: OtaService) -> str:
-    accounts = account_ids(service.me())
-    if not accounts:
-        raise ConfigError(
-            "the account that logs in has no access to an Afero account that devices belong to; use one that has"
-        )
-    return accounts[0]
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,18 @@ def owner(entry: Mapping[str, Any]) -> str:
     return f"process {entry.get('process')} on {entry.get('host')}, since {entry.get('time')}"
 
 
+def in_use(path: str) -> bool:
+    """Whether a client is at work with this journal."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 class Ledger:
     """The journal of one plan, for writing; only one client has it. Use as a context manager.
 

@@ -10,6 +10,7 @@ import fnmatch
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ ALREADY = "runs this version already"
 NEWER = "runs a newer version; the service never downgrades"
 TWICE = "named twice"
 OTHER_TYPE = "is of another device type"
+NOT_CHOSEN = "does not fit the filters"
+BEYOND = "beyond the count or percentage"
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(%?)")
 
@@ -57,10 +60,15 @@ class Filters:
 
 @dataclass(frozen=True)
 class Selection:
-    """The devices in their order, and how many were left out for which reason."""
+    """The devices in their order, and the ids of those that were left out, by reason."""
 
     chosen: tuple[Candidate, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    who: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many were left out for which reason."""
+        return {reason: len(ids) for reason, ids in self.who.items()}
 
 
 def rank(seed: int, device_id: str) -> bytes:
@@ -100,26 +108,28 @@ def select(
     """
     _check(filters)
     known = {one.device_id: one for one in candidates}
-    left_out: dict[str, int] = {}
+    who: dict[str, list[str]] = {}
     if filters.ids:
         named = _named(filters.ids, known, device_type_id, account)
-        _count(left_out, TWICE, len(filters.ids) - len(named))
+        _leave_out(who, TWICE, [one for one, times in Counter(filters.ids).items() for _ in range(times - 1)])
     else:
         named = [one for one in known.values() if one.device_type_id == device_type_id]
-        _count(left_out, OTHER_TYPE, len(known) - len(named))
-    fitting = [one for one in named if _fits(one, filters)]
+        _leave_out(who, OTHER_TYPE, [one for one, found in known.items() if found.device_type_id != device_type_id])
     wanted = []
-    for one in sorted(fitting, key=lambda one: rank(filters.seed, one.device_id)):
-        if one.running is None or one.running < version_number:
+    for one in sorted(named, key=lambda one: rank(filters.seed, one.device_id)):
+        if not _fits(one, filters):
+            _leave_out(who, NOT_CHOSEN, [one.device_id])
+        elif one.running is None or one.running < version_number:
             wanted.append(one)
         else:
-            _count(left_out, ALREADY if one.running == version_number else NEWER, 1)
+            _leave_out(who, ALREADY if one.running == version_number else NEWER, [one.device_id])
     limit = len(wanted)
     if filters.percent is not None:
         limit = math.ceil(limit * filters.percent / 100)
     if filters.count is not None:
         limit = min(limit, filters.count)
-    return Selection(tuple(wanted[:limit]), left_out)
+    _leave_out(who, BEYOND, [one.device_id for one in wanted[limit:]])
+    return Selection(tuple(wanted[:limit]), who)
 
 
 def waves(
@@ -179,9 +189,9 @@ def _fits(one: Candidate, filters: Filters) -> bool:
     )
 
 
-def _count(table: dict[str, int], reason: str, number: int) -> None:
-    if number:
-        table[reason] = table.get(reason, 0) + number
+def _leave_out(who: dict[str, list[str]], reason: str, ids: Sequence[str]) -> None:
+    if ids:
+        who.setdefault(reason, []).extend(ids)
 
 
 def _canaries(chosen: Sequence[Candidate], canaries: Sequence[str]) -> tuple[Candidate, ...]:

@@ -76,6 +76,63 @@ class Story:
     runs: tuple[tuple[float, str], ...] = ()  # times and clients
 
 
+def document(story: Story) -> dict[str, Any]:
+    """The story as plain values, for JSON. Times are as in the journal."""
+
+    def time(moment: float | None) -> str | None:
+        return None if moment is None else ledger.stamp(moment)
+
+    return {
+        "image": {"id": story.image.id, "name": story.image.name, "version": story.image.version},
+        "versionNumber": str(story.image.version_number),
+        "sha256": story.image.sha256,
+        "partnerId": story.partner_id,
+        "deviceTypeId": story.device_type_id,
+        "accountId": story.account_id,
+        "plan": story.digest,
+        "verdict": story.verdict.value,
+        "reason": story.reason,
+        "began": time(story.began),
+        "updated": time(story.updated),
+        "totals": by_word(story.totals),
+        "reasons": dict(story.reasons),
+        "leftOut": dict(story.left_out),
+        "waves": [
+            {
+                "name": wave.name,
+                "size": wave.size,
+                "opened": time(wave.opened),
+                "ended": time(wave.ended),
+                "devices": by_word(wave.counts),
+            }
+            for wave in story.waves
+        ],
+        "devices": [
+            {
+                "id": one.device_id,
+                "name": one.name,
+                "wave": story.waves[one.wave - 1].name,
+                "state": one.state.value,
+                "reason": one.reason,
+                "before": _number(one.before),
+                "running": _number(one.running),
+                "attempts": one.attempts,
+                "events": [{"time": time(moment), "text": said} for moment, said in one.events],
+            }
+            for one in story.devices
+        ],
+    }
+
+
+def by_word(counts: Mapping[State, int]) -> dict[str, int]:
+    """Counts of devices by the word for their state, in the order of the states; those that are none are left out."""
+    return {state.value: counts[state] for state in State if counts.get(state)}
+
+
+def _number(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
 @dataclass
 class _Collector:
     """What the entries say besides the state of the devices."""
