@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A bare HTTP client of the local OTA service for tests: no retries, no judgement, every answer as it came."""
+"""A plain HTTP client of the local OTA service for tests: no retries, and answers are returned as they are."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ class Api:
     def log_in(self) -> None:
         self.session.headers["Authorization"] = f"Bearer {self.service.token()}"
 
+    @property
+    def authorization(self) -> str:
+        """The header of that name in every call."""
+        return str(self.session.headers["Authorization"])
+
     def url(self, path: str) -> str:
         partner = f"/v1/ota/partners/{self.service.partner_id}"
         first, slash, rest = path.partition("/")
@@ -33,7 +38,7 @@ class Api:
         return self.session.request(method, self.url(path), timeout=options.pop("timeout", 30), **options)
 
     def record(self, **fields: Any) -> dict[str, Any]:
-        """A new record in the pool, of a name and version that nobody has."""
+        """A new record in the pool, with a name and version not used before."""
         body = {"name": "Gateway", "type": 5, "version": f"1.0.{next(_numbers)}", "url": "", **fields}
         answer = self.call("POST", "P/pool", json=body)
         assert answer.status_code == 201, answer.text

@@ -10,7 +10,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,8 +30,8 @@ RELEASE = [f"{job}: [{board}]" for job in ("build", "upload", "canary", "fleet")
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """The project as a colleague's clone has it, with what is not committed yet."""
+def clone() -> Iterator[Path]:
+    """A clone of the project that includes uncommitted changes."""
     # reachable by the build user
     folder = cache_folder() / "work" / "tests" / "pipeline" / "clone"
     shutil.rmtree(folder, ignore_errors=True)
@@ -50,15 +52,15 @@ def clone(tmp_path_factory):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def local(*arguments, **variables):
+def local(*arguments: str, **variables: str) -> list[str]:
     """The command line of gitlab-ci-local, for the current folder, with these pipeline variables."""
     said = [part for name, value in variables.items() for part in ("--variable", f"{name}={value}")]
     ignore = ["--ignore-predefined-vars", ",".join(variables)] if variables else []
     return [str(TOOLS / "gitlab-ci-local"), *arguments, *said, *ignore]
 
 
-def jobs(clone, **variables):
-    """What the pipeline for these variables consists of: name → row."""
+def jobs(clone: Path, **variables: str) -> dict[str, dict[str, str]]:
+    """The jobs of the pipeline for these variables, by name, as gitlab-ci-local lists them."""
     command = local("--list-csv", **variables)
     if "CI_COMMIT_TAG" in variables:
         command += ["--unset-variable", "CI_COMMIT_BRANCH"]
@@ -68,13 +70,13 @@ def jobs(clone, **variables):
     return {row["name"]: row for row in csv.DictReader(io.StringIO(table), delimiter=";")}
 
 
-def test_it_is_valid_by_gitlabs_own_schema():
+def test_it_is_valid_by_gitlabs_schema() -> None:
     command = [str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(PROJECT / ".gitlab-ci.yml")]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
 
 
-def test_a_merge_request_gets_lint_tests_and_a_dry_run_of_both_boards(clone):
+def test_a_merge_request_gets_lint_tests_and_a_dry_run_of_both_boards(clone: Path) -> None:
     found = jobs(clone, CI_PIPELINE_SOURCE="merge_request_event")
     assert list(found) == [*ALWAYS, *(f"dry-run: [{board}]" for board in BOARDS)]
     assert {row["when"] for row in found.values()} == {"on_success"}
@@ -85,7 +87,9 @@ def test_a_merge_request_gets_lint_tests_and_a_dry_run_of_both_boards(clone):
     [{"CI_COMMIT_TAG": "v1.0"}, {"CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}],
     ids=["tag", "default branch"],
 )
-def test_a_release_builds_uploads_and_waits_for_a_hand_to_deploy_both_boards(clone, variables):
+def test_a_release_builds_and_uploads_both_boards_and_deploys_them_manually(
+    clone: Path, variables: dict[str, str]
+) -> None:
     found = jobs(clone, CI_PIPELINE_SOURCE="push", **variables)
     assert list(found) == [*ALWAYS, *RELEASE]
     manual = {name for name, row in found.items() if row["when"] == "manual"}
@@ -93,20 +97,20 @@ def test_a_release_builds_uploads_and_waits_for_a_hand_to_deploy_both_boards(clo
     assert {row["stage"] for name, row in found.items() if name in manual} == {"deploy"}
 
 
-def test_a_merge_request_from_the_default_branch_releases_nothing(clone):
+def test_a_merge_request_from_the_default_branch_releases_nothing(clone: Path) -> None:
     variables = {"CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
     found = jobs(clone, CI_PIPELINE_SOURCE="merge_request_event", **variables)
     assert not set(found) & set(RELEASE)
 
 
-def test_a_branch_that_is_neither_gets_no_pipeline():
+def test_other_branches_get_no_pipeline() -> None:
     conditions = [rule["if"] for rule in PIPELINE["workflow"]["rules"]]
     request, tag, branch = '$CI_PIPELINE_SOURCE == "merge_request_event"', "$CI_COMMIT_TAG", "$CI_COMMIT_BRANCH"
     assert conditions == [request, tag, f"{branch} == $CI_DEFAULT_BRANCH"]
 
 
 @pytest.fixture(scope="module")
-def expanded(clone):
+def expanded(clone: Path) -> dict[str, Any]:
     """Every job with what it inherits."""
     done = subprocess.run(
         local("--preview", CI_COMMIT_TAG="v1.0"), cwd=clone, stdout=subprocess.PIPE, text=True, check=True
@@ -115,20 +119,20 @@ def expanded(clone):
     return {name: job for name, job in preview.items() if isinstance(job, dict) and "script" in job}
 
 
-def test_only_faults_of_the_runner_are_tried_again(expanded):
+def test_a_job_is_retried_only_after_a_fault_of_the_runner(expanded: dict[str, Any]) -> None:
     faults = {"runner_system_failure", "scheduler_failure", "api_failure", "data_integrity_failure", "stale_schedule"}
     assert set(PIPELINE["default"]["retry"]["when"]) == faults
     assert not any("retry" in job for job in PIPELINE.values() if isinstance(job, dict) and "script" in job)
 
 
-def test_what_changes_the_cloud_is_never_interrupted_and_runs_alone(expanded):
+def test_jobs_that_change_the_cloud_are_not_interruptible_and_run_one_at_a_time(expanded: dict[str, Any]) -> None:
     assert PIPELINE["default"]["interruptible"] is True and "timeout" in PIPELINE["default"]
     lasting = {name for name, job in expanded.items() if job.get("interruptible") is False}
     assert lasting == {"upload", "canary", "fleet"}
     assert all("$BOARD" in expanded[name]["resource_group"] for name in lasting)
 
 
-def test_no_secret_has_a_place_in_it(expanded):
+def test_it_contains_no_secret_and_no_place_for_one(expanded: dict[str, Any]) -> None:
     """The account is a variable of GitLab, of type file; merge requests do not even ask for one."""
     text = (PROJECT / ".gitlab-ci.yml").read_text()
     assert not any(name in text for name in credentials.SECRETS.values())
@@ -141,7 +145,7 @@ def test_no_secret_has_a_place_in_it(expanded):
     assert not {"SSTATE_DIR", "DL_DIR", "KAS_REPO_REF_DIR"} & set(expanded["dry-run"]["variables"])
 
 
-def test_payload_manifest_report_and_journal_are_kept(expanded):
+def test_payload_manifest_report_and_journal_are_kept(expanded: dict[str, Any]) -> None:
     for name in ("build", "upload", "canary", "fleet"):
         paths = expanded[name]["artifacts"]["paths"]
         assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/"]
@@ -154,7 +158,7 @@ runs_jobs = pytest.mark.skipif("CI_JOB_NAME" in os.environ, reason="inside a pip
 
 
 @runs_jobs
-def test_the_lint_job_passes(clone):
+def test_the_lint_job_passes(clone: Path) -> None:
     done = subprocess.run(
         local("lint", "--force-shell-executor"), cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -164,7 +168,7 @@ def test_the_lint_job_passes(clone):
 
 @runs_jobs
 @pytest.mark.parametrize("release", sorted(builds.RELEASES))
-def test_the_hermetic_job_builds_a_payload(clone, release):
+def test_the_hermetic_job_builds_a_payload(clone: Path, release: str) -> None:
     """As the build user, since BitBake refuses root, with kas's reference clones where there are some."""
     try:
         workspace = builds.shared_workspace(release)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The local OTA service, running, for the tests of this folder."""
+"""A running local OTA service for the tests in this folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rehearsal.service import RunningService
 
 @pytest.fixture(scope="session")
 def shared_service() -> Iterator[RunningService]:
-    """One service for all tests that only look at what they made themselves."""
+    """One service for all tests that look only at what they created."""
     with RunningService() as service:
         yield service
 
@@ -26,7 +26,7 @@ def api(shared_service: RunningService) -> Api:
 
 @pytest.fixture
 def own_service() -> Iterator[RunningService]:
-    """A service of the test's own: empty, and its to break."""
+    """A new, empty service that the test may break."""
     with RunningService() as service:
         yield service
 

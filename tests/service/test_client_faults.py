@@ -199,7 +199,7 @@ def test_the_cloud_ends_in_the_right_state_and_no_device_is_pushed_twice(
     right[call] += 1
 
 
-def test_a_passing_fault_is_overcome_without_a_second_run(service: RunningService, tmp_path: Path) -> None:
+def test_a_temporary_fault_is_overcome_within_one_run(service: RunningService, tmp_path: Path) -> None:
     attempt = Attempt(service, tmp_path)
     rules = [
         {"match": match, "when": {"nth": 1}, "do": "reset", "at": "before"}
@@ -235,7 +235,7 @@ def test_a_passing_fault_is_overcome_without_a_second_run(service: RunningServic
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_the_kind_of_error_tells_what_happened(
+def test_the_exception_tells_what_happened(
     service: RunningService, tmp_path: Path, rule: Rule, kind: type[errors.OtaError]
 ) -> None:
     attempt = Attempt(service, tmp_path)
@@ -291,7 +291,7 @@ def test_an_upload_that_is_killed_at_any_point_is_finished_by_the_next_run(
     assert attempt.check() == 0
 
 
-def test_names_with_reserved_characters_reach_the_service_as_they_are(service: RunningService) -> None:
+def test_names_with_reserved_characters_reach_the_service_unchanged(service: RunningService) -> None:
     settings = config.load(str(service.conf), {}, {}, config.PUBLISH_NEEDS)
     cloud = connect(settings)
     name, version = "a/b?c#d%e é", "..;1"
@@ -311,7 +311,7 @@ def test_a_record_is_found_on_any_page(service: RunningService) -> None:
     assert all(cloud.find_record("Many", f"1.{number}") for number in (0, 30, 59))
 
 
-def test_a_token_that_ends_soon_is_renewed_on_the_way(tmp_path: Path) -> None:
+def test_a_token_that_expires_soon_is_renewed_between_calls(tmp_path: Path) -> None:
     with RunningService(arguments=("--token-lifetime", "1")) as short:
         settings = config.load(str(short.conf), {}, {}, config.PUBLISH_NEEDS)
         cloud = connect(settings)

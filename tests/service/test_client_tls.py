@@ -106,21 +106,21 @@ def test_a_certificate_that_is_not_trusted_ends_the_call_at_once(server: Server)
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_call_whose_answer_breaks_is_repeated(server: Server) -> None:
+def test_a_call_is_repeated_if_its_answer_breaks_off(server: Server) -> None:
     server.answers = [False, False, True]
     assert Transport(server.url, NOBODY, IMPATIENT).call("GET", "/", authorization="x") == {"value": 1}
     assert server.requests == 3
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_push_whose_answer_breaks_is_not_repeated_and_its_outcome_is_unknown(server: Server) -> None:
+def test_a_push_is_not_repeated_if_its_answer_breaks_off_and_its_outcome_is_unknown(server: Server) -> None:
     server.answers = [False, True]
     with pytest.raises(errors.UnknownOutcomeError):
         Transport(server.url, NOBODY, IMPATIENT).call("PUT", "/", json={}, authorization="x", repeatable=False)
     assert server.requests == 1
 
 
-def test_a_bundle_of_authorities_that_is_not_there_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_ca_bundle_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     with pytest.raises(errors.OtaError, match="/nowhere/ca.pem"):
         Transport(server.url, NOBODY, IMPATIENT).call("GET", "/", authorization="x")

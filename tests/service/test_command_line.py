@@ -186,7 +186,7 @@ def test_help_names_every_exit_status(run: Run) -> None:
         assert f"\n  {status}  {meaning}\n" in shown
 
 
-def test_help_comes_without_loading_the_http_client(run: Run) -> None:
+def test_help_does_not_load_the_http_client(run: Run) -> None:
     code = "import sys\nfrom afero_ota import cli\ntry:\n    cli.main(['--help'])\nfinally:\n    print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent / "meta-afero-ota" / "lib")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -204,7 +204,7 @@ def harmless(done: Done) -> bool:
     return all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))
 
 
-def test_names_from_the_cloud_do_not_reach_the_terminal_as_they_are(
+def test_control_characters_in_names_from_the_cloud_do_not_reach_the_terminal(
     run: Run, cloud: Api, service: RunningService
 ) -> None:
     cloud.image(b"content", name=HOSTILE, description=HOSTILE, tags=[HOSTILE])
@@ -283,7 +283,9 @@ def test_a_network_failure_ends_deploy_with_the_status_of_the_network(
     assert run("afero-ota", *deploy, "reached", "not-reached").returncode == 0
 
 
-def test_a_device_that_updates_to_something_else_is_no_success(run: Run, cloud: Api, service: RunningService) -> None:
+def test_a_device_that_is_updating_to_something_else_is_not_a_success(
+    run: Run, cloud: Api, service: RunningService
+) -> None:
     image = cloud.image(b"content")
     service.sim.register("busy")
     service.sim.change("busy", updating=True)
@@ -312,7 +314,7 @@ def test_a_file_of_devices_may_have_a_space_in_its_name(
     assert (done.returncode, service.sim.stats()["pushes"]["listed"]) == (0, 1)
 
 
-def test_an_image_without_a_file_is_pushed_by_no_tool(run: Run, cloud: Api, service: RunningService) -> None:
+def test_no_tool_pushes_an_image_without_a_file(run: Run, cloud: Api, service: RunningService) -> None:
     answer = cloud.call("POST", "DT/firmwareImages", json=cloud.pool_record(cloud.record()))
     image = str(answer.json()["id"])
     service.sim.register("spared")
@@ -343,7 +345,7 @@ def test_the_old_uploaders_two_stages_work_and_may_be_repeated(
     assert (again.returncode, "already uploaded:5, 1.0.31" in again.stdout) == (0, True)
 
 
-def test_a_record_file_that_cannot_be_written_is_an_error_and_no_traceback(
+def test_a_record_file_that_cannot_be_written_is_an_error_not_a_traceback(
     service: RunningService, run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "full_ota_record.json").mkdir()
@@ -368,7 +370,7 @@ def test_the_documented_spelling_of_debug_makes_a_debug_version(
         (["-h"], 0),
     ],
 )
-def test_the_old_uploader_ends_with_the_status_of_what_happened(
+def test_the_exit_status_of_the_old_uploader_tells_what_happened(
     service: RunningService, run: Run, arguments: list[str], status: int
 ) -> None:
     assert uploader(run, service, *arguments).returncode == status

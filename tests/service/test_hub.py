@@ -139,7 +139,7 @@ def reported_outcome(api: Api) -> outcome.Outcome | None:
         (COPY, "fail", "failed: the installation fails, as the device was told to"),
     ],
 )
-def test_what_became_of_an_update_is_reported_as_attribute_65019(
+def test_the_outcome_of_an_update_is_reported_as_attribute_65019(
     bench: Bench, api: Api, program: str, behaviour: str, reason: str
 ) -> None:
     hub = bench.hub()
@@ -200,7 +200,7 @@ def test_a_partial_download_of_another_image_is_not_used(bench: Bench, api: Api)
 
 
 @pytest.mark.parametrize(("position", "said"), [(3, "signature"), (100_000, "not the one that the header describes")])
-def test_a_changed_byte_is_noticed_and_nothing_is_installed(bench: Bench, api: Api, position: int, said: str) -> None:
+def test_a_changed_byte_is_detected_and_nothing_is_installed(bench: Bench, api: Api, position: int, said: str) -> None:
     hub = bench.hub()
     push(api)
     bench.prefix.parent.mkdir(parents=True)

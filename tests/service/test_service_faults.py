@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Faults happen on the wire as the faults file says, and only then."""
+"""Faults occur on the wire as the faults file says, and only then."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import textwrap
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,14 +22,16 @@ from rehearsal.ota_service import server  # noqa: F401  (rules may name its endp
 from rehearsal.ota_service.faults import Plan, PlanError
 from rehearsal.service import SCRIPTS, RunningService
 
+Play = Callable[..., Api]
+
 RECORD = {"name": "n", "type": 5, "version": "1", "url": ""}
 
 
 @pytest.fixture
-def play(own_service):
-    """Puts rules in force and returns a client that is logged in already."""
+def play(own_service: RunningService) -> Play:
+    """Activates fault rules; returns a client that has already logged in."""
 
-    def start(*rules, seed=0):
+    def start(*rules: dict[str, Any], seed: int = 0) -> Api:
         api = Api(own_service)
         own_service.sim.set_faults({"seed": seed, "rules": list(rules)})
         return api
@@ -33,18 +39,18 @@ def play(own_service):
     return start
 
 
-def records(api):
-    return api.service.sim.stats()["records"]
+def records(api: Api) -> int:
+    return int(api.service.sim.stats()["records"])
 
 
-def rule(match, do, **options):
+def rule(match: str, do: str, **options: Any) -> dict[str, Any]:
     return {"match": match, "do": do, **options}
 
 
 # ---- the connection --------------------------------------------------------------------------------------------------
 
 
-def test_refuse_closes_without_an_answer_and_without_work(play):
+def test_refuse_closes_the_connection_without_carrying_out_the_call(play: Play) -> None:
     api = play(rule("POST P/pool", "refuse"))
     with pytest.raises(requests.ConnectionError):
         api.call("POST", "P/pool", json=RECORD)
@@ -52,21 +58,23 @@ def test_refuse_closes_without_an_answer_and_without_work(play):
 
 
 @pytest.mark.parametrize(("at", "made"), [("before", 0), ("after", 1)])
-def test_reset_is_a_tcp_reset_before_or_after_the_write(play, at, made):
+def test_reset_is_a_tcp_reset_before_or_after_the_write(play: Play, at: str, made: int) -> None:
     api = play(rule("POST P/pool", "reset", at=at))
-    prepared = api.session.prepare_request(requests.Request("POST", api.url("P/pool"), json=RECORD))
-    head = "".join(f"{name}: {value}\r\n" for name, value in prepared.headers.items())
-    where = urlsplit(prepared.url)
-    # in one piece: a client that is still sending when the reset comes may see only the end of the connection
+    where, body = urlsplit(api.url("P/pool")), json.dumps(RECORD).encode()
+    head = (
+        f"POST {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: {api.authorization}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    # in one piece: a client that is still sending when the reset arrives may see an ordinary close
     with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
-        connection.sendall(f"POST {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\n{head}\r\n".encode() + prepared.body)
+        connection.sendall(head.encode() + body)
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
     assert records(api) == made
 
 
 @pytest.mark.parametrize("at", ["before", "after"])
-def test_stall_answers_late(play, at):
+def test_stall_answers_late(play: Play, at: str) -> None:
     api = play(rule("POST P/pool", "stall", seconds=0.5, at=at))
     start = time.monotonic()
     assert api.call("POST", "P/pool", json=RECORD).status_code == 201
@@ -74,7 +82,9 @@ def test_stall_answers_late(play, at):
 
 
 @pytest.mark.parametrize(("at", "made"), [("before", 0), ("after", 1)])
-def test_a_stalled_call_that_the_client_gives_up_is_done_or_not_as_asked(play, at, made):
+def test_a_call_that_the_client_gives_up_is_carried_out_only_if_it_stalls_afterwards(
+    play: Play, at: str, made: int
+) -> None:
     api = play(rule("POST P/pool", "stall", seconds=30, at=at))
     with pytest.raises(requests.Timeout):
         api.call("POST", "P/pool", json=RECORD, timeout=0.5)
@@ -82,7 +92,7 @@ def test_a_stalled_call_that_the_client_gives_up_is_done_or_not_as_asked(play, a
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_an_upload_can_be_cut_at_a_byte(play, how):
+def test_an_upload_can_be_cut_at_a_byte(play: Play, how: str) -> None:
     api = play(rule("POST P/binaries", "cut_request", byte=300_000, how=how, when={"nth": 1}))
     content = os.urandom(5_000_000)
     with pytest.raises(requests.ConnectionError):
@@ -91,19 +101,19 @@ def test_an_upload_can_be_cut_at_a_byte(play, how):
     assert len(list((api.service.data / "uploads").iterdir())) == 1
 
 
-def test_an_upload_can_stall_at_a_byte(play):
+def test_an_upload_can_stall_at_a_byte(play: Play) -> None:
     api = play(rule("POST P/binaries", "cut_request", byte=1000, how="stall"))
     with pytest.raises((requests.Timeout, requests.ConnectionError)):
         api.call("POST", "P/binaries", data=os.urandom(20_000_000), timeout=1)
 
 
-def test_a_body_that_is_shorter_than_the_cut_goes_through(play):
+def test_a_body_that_is_shorter_than_the_cut_goes_through(play: Play) -> None:
     api = play(rule("POST P/binaries", "cut_request", byte=10))
     assert api.call("POST", "P/binaries", data=b"short").status_code == 200
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_an_answer_can_be_cut_at_a_byte(play, how):
+def test_an_answer_can_be_cut_at_a_byte(play: Play, how: str) -> None:
     api = play(rule("POST P/pool", "cut_answer", byte=7, how=how))
     received = b""
     answer = api.call("POST", "P/pool", json=RECORD, stream=True)
@@ -115,12 +125,13 @@ def test_an_answer_can_be_cut_at_a_byte(play, how):
     assert records(api) == 1
 
 
-def test_a_download_can_be_cut_in_the_middle(play):
+def test_a_download_can_be_cut_in_the_middle(play: Play) -> None:
     api = play(rule("GET /sim/devices/*/images/*", "cut_answer", byte=100_000, when={"nth": 1}))
     api.service.sim.register("hub-1")
     api.push(api.image(os.urandom(1_000_000)), "hub-1")
-    url = api.service.sim.update("hub-1")["url"]
-    received = b""
+    update = api.service.sim.update("hub-1")
+    assert update
+    url, received = update["url"], b""
     answer = requests.get(url, stream=True, timeout=30)
     with answer, pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         for block in answer.iter_content(1000):
@@ -128,14 +139,14 @@ def test_a_download_can_be_cut_in_the_middle(play):
     assert received == requests.get(url, timeout=30).content[:100_000]
 
 
-def test_drip_answers_slowly_but_wholly(play):
+def test_drip_sends_the_complete_answer_slowly(play: Play) -> None:
     api = play(rule("POST P/pool", "drip", bytes=50, pause=0.05))
     start = time.monotonic()
     assert api.call("POST", "P/pool", json=RECORD).json()["name"] == "n"
     assert time.monotonic() - start >= 0.2
 
 
-def test_slow_upload_reads_at_the_given_rate(play):
+def test_slow_upload_reads_at_the_given_rate(play: Play) -> None:
     api = play(rule("POST P/binaries", "slow_upload", rate=200_000))
     start = time.monotonic()
     assert api.call("POST", "P/binaries", data=b"x" * 200_000).status_code == 200
@@ -146,7 +157,7 @@ def test_slow_upload_reads_at_the_given_rate(play):
 
 
 @pytest.mark.parametrize(("at", "made"), [("before", 0), ("after", 1)])
-def test_a_status_is_answered_before_or_after_the_write(play, at, made):
+def test_a_status_is_answered_before_or_after_the_write(play: Play, at: str, made: int) -> None:
     api = play(rule("POST P/pool", "status", status=503, headers={"Retry-After": 7}, at=at))
     answer = api.call("POST", "P/pool", json=RECORD)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "7")
@@ -154,7 +165,7 @@ def test_a_status_is_answered_before_or_after_the_write(play, at, made):
     assert records(api) == made
 
 
-def test_a_status_can_come_with_html_or_with_json(play):
+def test_a_status_can_come_with_html_or_with_json(play: Play) -> None:
     api = play(
         rule("GET P/tags", "status", status=502, body="<html>Bad Gateway</html>"),
         rule("GET P/types", "status", status=403, body={"trace": "x at y"}),
@@ -164,7 +175,7 @@ def test_a_status_can_come_with_html_or_with_json(play):
     assert api.call("GET", "P/types").json() == {"trace": "x at y"}
 
 
-def test_the_hash_of_an_upload_can_be_wrong_upper_case_or_missing(play):
+def test_the_hash_of_an_upload_can_be_wrong_upper_case_or_missing(play: Play) -> None:
     match, right = "POST P/binaries", hashlib.sha256(b"content").hexdigest()
     api = play(
         *(rule(match, "hash", value=value, when={"nth": n}) for n, value in enumerate(("wrong", "upper", "missing"), 1))
@@ -174,7 +185,7 @@ def test_the_hash_of_an_upload_can_be_wrong_upper_case_or_missing(play):
     assert (upper, missing, normal) == ({"value": right.upper()}, {}, {"value": right})
 
 
-def test_an_answer_can_be_something_else_than_json(play):
+def test_an_answer_can_be_something_other_than_json(play: Play) -> None:
     api = play(rule("POST P/pool", "not_json"))
     answer = api.call("POST", "P/pool", json=RECORD)
     assert answer.status_code == 201 and records(api) == 1
@@ -182,7 +193,7 @@ def test_an_answer_can_be_something_else_than_json(play):
         answer.json()
 
 
-def test_fields_can_be_dropped_and_added_in_every_item(play):
+def test_fields_can_be_dropped_and_added_in_every_item(play: Play) -> None:
     api = play(rule("* P/pool", "fields", drop=["tags", "createdTimestamp"], add={"future": 1}))
     made = api.call("POST", "P/pool", json=RECORD).json()
     assert made["future"] == 1 and not {"tags", "createdTimestamp"} & set(made)
@@ -191,14 +202,14 @@ def test_fields_can_be_dropped_and_added_in_every_item(play):
 
 
 @pytest.mark.parametrize(("at", "first"), [("before", 401), ("after", 200)])
-def test_tokens_can_expire_before_or_after_a_call(play, at, first):
+def test_tokens_can_expire_before_or_after_a_call(play: Play, at: str, first: int) -> None:
     api = play(rule("GET P/tags", "expire_tokens", at=at, when={"nth": 1}))
     assert [api.call("GET", "P/tags").status_code for _ in range(2)] == [first, 401]
     api.log_in()
     assert api.call("GET", "P/tags").status_code == 200
 
 
-def test_exists_can_lag_behind_a_create(play):
+def test_exists_can_lag_behind_a_create(play: Play) -> None:
     path = "P/pool/types/5/names/n/versions/1/exists"
     api = play(rule(f"GET {path}", "lag", seconds=60, when={"first": 2}))
     api.call("POST", "P/pool", json=RECORD)
@@ -206,7 +217,7 @@ def test_exists_can_lag_behind_a_create(play):
 
 
 @pytest.mark.parametrize(("place", "seen_twice"), [("front", 1), ("back", 0)])
-def test_a_record_can_appear_between_two_pages(play, place, seen_twice):
+def test_a_record_can_appear_between_two_pages(play: Play, place: str, seen_twice: int) -> None:
     api = play(rule("GET P/pool", "insert_record", place=place, when={"nth": 2}))
     for _ in range(4):
         api.record()
@@ -230,13 +241,13 @@ def test_a_record_can_appear_between_two_pages(play, place, seen_twice):
         ({"probability": 1}, "xxxxxx"),
     ],
 )
-def test_when_says_which_calls_go_wrong(play, when, expected):
+def test_when_selects_the_calls_that_fail(play: Play, when: str | dict[str, float], expected: str) -> None:
     api = play(rule("GET P/tags", "status", status=500, when=when))
     assert "".join("x" if api.call("GET", "P/tags").status_code == 500 else "." for _ in range(6)) == expected
 
 
-def test_chance_is_the_same_for_the_same_seed(play):
-    def run(seed):
+def test_probability_is_reproducible_with_the_same_seed(play: Play) -> None:
+    def run(seed: int) -> list[int]:
         api = play(rule("GET P/tags", "status", status=500, when={"probability": 0.5}), seed=seed)
         return [api.call("GET", "P/tags").status_code for _ in range(20)]
 
@@ -258,12 +269,12 @@ def test_chance_is_the_same_for_the_same_seed(play):
         ("GET DT/**", False),
     ],
 )
-def test_match_says_which_calls_are_meant(play, match, hit):
+def test_match_selects_calls_by_method_and_path(play: Play, match: str, hit: bool) -> None:
     api = play(rule(match, "status", status=500))
     assert (api.call("GET", "P/pool/types/5").status_code == 500) is hit
 
 
-def test_the_first_rule_that_is_due_is_played_and_counted(play):
+def test_the_first_rule_that_applies_is_played_and_counted(play: Play) -> None:
     api = play(
         rule("GET P/tags", "status", status=500, when={"nth": 2}),
         rule("GET P/tags", "status", status=501, when={"first": 2}),
@@ -272,7 +283,7 @@ def test_the_first_rule_that_is_due_is_played_and_counted(play):
     assert list(api.service.sim.stats()["faults"].values()) == [1, 1]
 
 
-def test_faults_come_from_the_file_named_at_the_start(tmp_path):
+def test_faults_are_read_from_the_file_named_on_the_command_line(tmp_path: Path) -> None:
     with RunningService(tmp_path, faults="rules:\n- match: GET /sim/key\n  do: status\n  status: 418\n") as service:
         assert requests.get(f"{service.url}/sim/key", timeout=30).status_code == 418
 
@@ -309,17 +320,17 @@ def test_faults_come_from_the_file_named_at_the_start(tmp_path):
         ("rules: [{match: GET P/tags, do: refuse, when: {nth: 1, first: 2}}]", "`when`"),
     ],
 )
-def test_a_wrong_faults_file_is_explained(text, said):
+def test_an_invalid_faults_file_is_explained(text: str, said: str) -> None:
     with pytest.raises(PlanError) as caught:
         Plan.parse(text, "faults.yml")
     assert str(caught.value).startswith("faults.yml") and said in str(caught.value)
 
 
-def test_an_empty_faults_file_means_no_faults():
+def test_an_empty_faults_file_means_no_faults() -> None:
     assert Plan.parse("", "faults.yml").rules == []
 
 
-def test_the_example_in_the_documentation_is_a_valid_faults_file():
+def test_the_example_in_the_documentation_is_a_valid_faults_file() -> None:
     text = (
         (SCRIPTS.parent / "docs" / "local-service.md")
         .read_text()

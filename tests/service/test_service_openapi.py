@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The service keeps its own OpenAPI description, whatever it is asked (schemathesis makes the calls)."""
+"""The service conforms to its own OpenAPI description (schemathesis makes the calls)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import requests
 import schemathesis
@@ -16,8 +18,10 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from api import Api
 from rehearsal.ota_service import server  # noqa: F401  (its endpoints are what is described)
 from rehearsal.ota_service.openapi import describe
+from rehearsal.service import RunningService
 
 load_all_checks()
 CHECKS = [
@@ -29,8 +33,9 @@ CHECKS = [
     negative_data_rejection,
     ignored_auth,
 ]
+Case = schemathesis.Case[Any]
 schema = schemathesis.openapi.from_dict(describe())
-# the test logs in itself: a case without a token would be sent with one, and then be no wrong request any more
+# the test adds the token itself; a case that is generated without one would then be valid after all
 schema.config.generation.update(with_security_parameters=False)
 
 
@@ -43,15 +48,15 @@ schema.config.generation.update(with_security_parameters=False)
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_as_described(case, api):
+def test_every_answer_is_as_described(case: Case, api: Api) -> None:
     _use_known_ids(case, api)
     secrets = api.service.settings
-    token = f"Basic {secrets['auth-string']}" if case.path == "/oauth/token" else api.session.headers["Authorization"]
+    token = f"Basic {secrets['auth-string']}" if case.path == "/oauth/token" else api.authorization
     case.call_and_validate(base_url=api.service.url, headers={"Authorization": token}, checks=CHECKS, timeout=30)
 
 
-def _use_known_ids(case, api):
-    """Ids of this service, or else nearly every call would end at an unknown partner."""
+def _use_known_ids(case: Case, api: Api) -> None:
+    """Use the ids of this service: with others, nearly every call would fail because the partner is unknown."""
     known = {
         "partnerId": api.service.partner_id,
         "deviceTypeId": api.service.device_type_id,
@@ -62,11 +67,11 @@ def _use_known_ids(case, api):
             case.path_parameters[name] = value
 
 
-def test_the_description_is_served(shared_service):
+def test_the_description_is_served(shared_service: RunningService) -> None:
     assert requests.get(f"{shared_service.url}/openapi.json", timeout=30).json() == describe()
 
 
-def test_every_documented_endpoint_is_described():
+def test_every_documented_endpoint_is_described() -> None:
     partner = "/v1/ota/partners/{partnerId}"
     images = partner + "/deviceTypes/{deviceTypeId}/firmwareImages"
     record = partner + "/pool/types/{type}/versionNumbers/{versionNumber}"

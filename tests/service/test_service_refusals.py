@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Whatever is wrong with a call, the answer is a 4xx in Afero's error envelope."""
+"""Every invalid call is answered with a 4xx in Afero's error envelope."""
 
 from __future__ import annotations
 
 import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,21 +16,21 @@ ENVELOPE = {"timestamp", "status", "error", "error_description", "service_name",
 
 
 def printed_by_the_old_tool(answer: requests.Response) -> str:
-    """What Afero's upload tool prints of an error answer (print_err_response in partner-ota-hub-uploader.py)."""
+    """The part of an error answer that Afero's upload tool prints (print_err_response in partner-ota-hub-uploader.py)."""
     return str(answer.json()["trace"].split("at", 1)[0])
 
 
-def assert_refused(answer, status):
+def assert_refused(answer: requests.Response, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
+    body: dict[str, Any] = answer.json()
     assert set(body) - {"fieldErrors"} == ENVELOPE
     assert body["status"] == status and body["service_name"] == "ClientApi"
     assert printed_by_the_old_tool(answer).strip()
     return body
 
 
-def test_afero_s_old_tool_finds_the_reason_of_an_error(api: Api) -> None:
+def test_aferos_old_tool_finds_the_reason_for_an_error(api: Api) -> None:
     record = api.record()
     again = {key: record[key] for key in ("name", "type", "version", "url")}
     taken = api.call("POST", "P/pool", json=again)
@@ -63,19 +64,19 @@ GOOD = {"name": "n", "type": 5, "version": "refused", "url": ""}
         ({"associations": []}, "associations"),
     ],
 )
-def test_a_wrong_field_is_named(api, change, field):
+def test_an_invalid_field_is_named(api: Api, change: dict[str, Any], field: str) -> None:
     body = assert_refused(api.call("POST", "P/pool", json={**GOOD, **change}), 400)
     assert body["error"] == "validationFailure"
     assert field in [fault["field"] for fault in body["fieldErrors"]]
     assert set(body["fieldErrors"][0]) == {"error", "error_description", "field", "rejectedValue"}
 
 
-def test_every_missing_field_is_named(api):
+def test_every_missing_field_is_named(api: Api) -> None:
     body = assert_refused(api.call("POST", "P/pool", json={}), 400)
     assert {fault["field"] for fault in body["fieldErrors"]} == {"name", "type", "version", "url"}
 
 
-def test_the_documented_limits_themselves_are_allowed(api):
+def test_the_documented_limits_themselves_are_allowed(api: Api) -> None:
     api.record(name="x" * 35, description="x" * 500, tags=["x" * 35])
 
 
@@ -96,22 +97,22 @@ def test_the_documented_limits_themselves_are_allowed(api):
     ],
     ids=str,
 )
-def test_what_is_not_a_json_object_is_refused(api, raw):
+def test_a_body_that_is_not_a_json_object_is_refused(api: Api, raw: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     assert_refused(api.call("POST", "P/pool", data=raw, headers=headers), 400)
 
 
-def test_another_content_type_is_refused(api):
+def test_another_content_type_is_refused(api: Api) -> None:
     assert_refused(api.call("POST", "P/pool", data="x", headers={"Content-Type": "text/plain"}), 415)
     assert_refused(api.call("POST", "P/binaries", data="x", headers={"Content-Type": "text/plain"}), 415)
 
 
-def test_a_body_that_is_too_long_is_refused(api):
+def test_a_body_that_is_too_long_is_refused(api: Api) -> None:
     assert_refused(api.call("POST", "P/pool", json={**GOOD, "x": "y" * (1 << 20)}), 413)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v2/ota", "P", "P/pool/", "P/nothing", "/oauth", "//", "/sim/nothing"])
-def test_an_unknown_path_is_refused(api, path):
+def test_an_unknown_path_is_refused(api: Api, path: str) -> None:
     assert_refused(api.call("GET", path), 404)
 
 
@@ -126,7 +127,9 @@ def test_an_unknown_path_is_refused(api, path):
         ("GET", "P/binaries", "POST"),
     ],
 )
-def test_a_wrong_method_is_refused_and_the_right_ones_named(api, method, path, allowed):
+def test_a_wrong_method_is_refused_and_the_allowed_ones_are_named(
+    api: Api, method: str, path: str, allowed: str
+) -> None:
     answer = api.call(method, path)
     assert_refused(answer, 405)
     assert answer.headers["Allow"] == allowed
@@ -159,23 +162,23 @@ def test_a_wrong_method_is_refused_and_the_right_ones_named(api, method, path, a
         ("PUT", "DT/firmwareImages/x/push", 400),
     ],
 )
-def test_ids_and_queries_that_are_unknown_or_wrong_are_refused(api, method, path, status):
+def test_unknown_or_invalid_ids_and_queries_are_refused(api: Api, method: str, path: str, status: int) -> None:
     body = {"name": "n", "version": "v", "url": "", "value": "hub-1"}
     assert_refused(api.call(method, path, json=body if method == "PUT" else None), status)
 
 
-def test_an_unknown_upload_cannot_be_moved(api):
+def test_an_unknown_upload_cannot_be_moved(api: Api) -> None:
     assert_refused(api.call("POST", "P/binaries/moveToRepository", json={"value": "0" * 64}), 404)
 
 
-def test_an_upload_is_moved_once(api):
+def test_an_upload_can_be_moved_only_once(api: Api) -> None:
     value = api.call("POST", "P/binaries", data=b"moved once").json()
     assert api.call("POST", "P/binaries/moveToRepository", json=value).status_code == 200
     assert_refused(api.call("POST", "P/binaries/moveToRepository", json=value), 404)
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Basic eDp5", "Bearer \xe4"])
-def test_without_a_good_token_nothing_is_answered(api, header):
+def test_a_call_without_a_valid_token_is_refused(api: Api, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
     for path in ("P/pool", "/v1/users/me", f"/v1/accounts/{api.service.account_id}/devices"):
         answer = requests.get(api.url(path), headers=headers, timeout=30)
@@ -183,7 +186,7 @@ def test_without_a_good_token_nothing_is_answered(api, header):
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_an_expired_token_is_refused(own_api):
+def test_an_expired_token_is_refused(own_api: Api) -> None:
     assert own_api.call("GET", "P/pool").status_code == 200
     own_api.service.sim.expire_tokens()
     assert_refused(own_api.call("GET", "P/pool"), 401)
@@ -191,14 +194,14 @@ def test_an_expired_token_is_refused(own_api):
     assert own_api.call("GET", "P/pool").status_code == 200
 
 
-def test_a_wrong_password_is_an_invalid_grant(api):
+def test_a_wrong_password_is_an_invalid_grant(api: Api) -> None:
     basic = {"Authorization": f"Basic {api.service.settings['auth-string']}"}
     form = {"grant_type": "password", "username": api.service.settings["username"], "password": "wrong ü"}
     body = assert_refused(requests.post(api.url("/oauth/token"), data=form, headers=basic, timeout=30), 400)
     assert body["error"] == "invalid_grant"
 
 
-def test_an_unknown_client_is_unauthorized(api):
+def test_an_unknown_client_is_unauthorized(api: Api) -> None:
     form = {"grant_type": "password", "username": "x", "password": "y"}
     for headers in ({}, {"Authorization": "Basic eDp5"}):
         body = assert_refused(requests.post(api.url("/oauth/token"), data=form, headers=headers, timeout=30), 401)
@@ -206,7 +209,7 @@ def test_an_unknown_client_is_unauthorized(api):
 
 
 @pytest.mark.parametrize("form", [{}, {"grant_type": "client_credentials"}, {"grant_type": "refresh_token"}])
-def test_other_grants_are_refused(api, form):
+def test_unsupported_grants_are_refused(api: Api, form: dict[str, str]) -> None:
     headers = {
         "Authorization": f"Basic {api.service.settings['auth-string']}",
         "Content-Type": "application/x-www-form-urlencoded",
@@ -214,7 +217,7 @@ def test_other_grants_are_refused(api, form):
     assert_refused(requests.post(api.url("/oauth/token"), data=form, headers=headers, timeout=30), 400)
 
 
-def test_broken_http_is_refused_in_the_envelope(api):
+def test_malformed_http_is_refused_with_the_envelope(api: Api) -> None:
     where = urlsplit(api.service.url)
     with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
         connection.sendall(b"this is no HTTP\r\n\r\n")
