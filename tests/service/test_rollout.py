@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleets import HURRY, Fleet, fleet, in_state, states
 
 from afero_ota import errors
 from afero_ota.rollout import acting, control, ledger
 from afero_ota.rollout.acting import Clock
 from afero_ota.rollout.decision import Decision, State, Verdict
+from fleets import HURRY, Fleet, fleet, in_state, states
 
 
 class Stop(Exception):
