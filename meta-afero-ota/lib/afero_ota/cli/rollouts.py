@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
 
 from .. import config, errors, plan, text
 from ..plan import Plan
-from ..rollout import acting, control, ledger, planning, story
-from ..rollout.acting import Clock, Pace, Rollout
-from ..rollout.decision import Decision, State, decide
-from ..rollout.ledger import Ledger
+from ..rollout import campaign, control, ledger, story
+from ..rollout.acting import Clock, Pace
+from ..rollout.campaign import Ending
+from ..rollout.decision import State, decide
 from ..rollout.looking import Lookout
 from ..service import OtaService
 from . import live
@@ -22,7 +23,6 @@ from . import options as shared
 from .output import Output, table
 
 _MANY = 20  # failed devices to show
-_CLOCK_TOLERANCE = 300.0  # seconds
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("options with --plan")
     group.add_argument("--dry-run", action="store_true", help="show what would be done now; push and write nothing")
     group.add_argument("--retry-failed", action="store_true", help="push to failed and silent devices once more")
+    group.add_argument("--page", metavar="FILE", help="HTML page of the rollout (default: beside the plan)")
     group.add_argument(
         "--poll", metavar="SECONDS", type=_positive, help=f"look at the devices so often (default: {Pace.poll:g})"
     )
@@ -45,7 +46,7 @@ def _positive(text: str) -> float:
 
 def refuse_options(options: argparse.Namespace) -> None:
     """Raises ConfigError when an option of plans was given without one."""
-    given = [name for name in ("dry_run", "retry_failed", "poll", "rate") if getattr(options, name)]
+    given = [name for name in ("dry_run", "retry_failed", "page", "poll", "rate") if getattr(options, name)]
     if given:
         raise errors.ConfigError(f"--{given[0].replace('_', '-')} goes with --plan only")
 
@@ -85,27 +86,14 @@ def _carry_out(options: argparse.Namespace, output: Output) -> int:
     chosen = read_plan(options.plan, loaded.partner_id)
     path = options.journal or ledger.path_of(options.plan)
     cloud = shared.connect(options, output, loaded)
-    planning.check_cloud(cloud, chosen)
-    _check_clock(cloud)
     if options.dry_run:
         return _dry_run(chosen, cloud, path, output)
-    clock = Clock(max((ledger.moment(entry) for entry in ledger.read(path)), default=0.0))
+    page = options.page or f"{os.path.splitext(options.plan)[0]}.html"
     pace = Pace(options.poll or Pace.poll, options.rate or Pace.rate)
-    with Ledger(path, chosen, clock.now()) as book, _stoppable(), live.shown(chosen, output) as watchers:
-        one = Rollout(chosen, cloud, book, watchers, pace, clock, lambda: planning.check_cloud(cloud, chosen, False))
-        decision = one.run(options.retry_failed)
-    found = story.build(chosen, ledger.read(path))
-    status = acting.exit_status(decision, one.in_doubt)
-    _tell(found, decision, output, status)
-    return status
-
-
-def _check_clock(cloud: OtaService) -> None:
-    skew = cloud.clock_skew or 0.0
-    if abs(skew) > _CLOCK_TOLERANCE:
-        raise errors.OtaError(
-            f"this machine's clock is {skew:+.0f} s off the service's, and the limits of a rollout are counted by it; set it first"
-        )
+    with _stoppable(), live.shown(chosen, output) as watchers:
+        ending = campaign.carry_out(cloud, chosen, path, watchers, pace, options.retry_failed, page, output.say)
+    _tell(ending, output, page)
+    return ending.status
 
 
 @contextlib.contextmanager
@@ -128,6 +116,7 @@ def _stoppable() -> Iterator[None]:
 
 def _dry_run(chosen: Plan, cloud: OtaService, path: str, output: Output) -> int:
     """Look once, decide once, and tell."""
+    campaign.check(cloud, chosen)
     known = ledger.fold(chosen, ledger.read(path))
     shown, now = Lookout(cloud, chosen.account_id).look(known.devices), Clock(known.time).now()
     for device_id, device in known.devices.items():
@@ -148,15 +137,16 @@ def _dry_run(chosen: Plan, cloud: OtaService, path: str, output: Output) -> int:
     return 0
 
 
-def _tell(found: story.Story, decision: Decision, output: Output, status: int) -> None:
+def _tell(ending: Ending, output: Output, page: str) -> None:
+    found = ending.story
     if output.as_json:
-        data = {"event": "result", "status": status, "verdict": found.verdict.value, "reason": found.reason}
-        print(text.to_json({**data, "totals": story.by_word(found.totals), "reasons": dict(found.reasons)}), flush=True)
+        data = {"event": "result", "status": ending.status, "verdict": found.verdict.value, "reason": found.reason}
+        more = {"totals": story.by_word(found.totals), "reasons": dict(found.reasons), "page": page}
+        print(text.to_json({**data, **more}), flush=True)
         return
     rows = [live.row(wave.name, wave.counts) for wave in found.waves]
-    lines = [table(live.COLUMNS, rows), *failures(found)]
-    verdict = decision.verdict.value + (f": {found.reason}" if found.reason else "")
-    output.document(None, "\n".join([*lines, "", verdict]))
+    verdict = found.verdict.value + (f": {found.reason}" if found.reason else "")
+    output.document(None, "\n".join([table(live.COLUMNS, rows), *failures(found), "", verdict, f"page: {page}"]))
 
 
 def failures(found: story.Story) -> list[str]:
