@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What an answer of the service means, or the exception that came instead: success, an error, or worth another attempt.
+"""How an answer of the service, or the exception raised instead, is understood: success, an error, or worth a retry.
 
-Pure functions; how often a call is tried is decided in transport.py.
+Pure functions; transport.py decides how often a call is tried.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOT_DONE = {425, 429, 503}  # refused for now: nothing was done, so that even a
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service said for good. `data` is the decoded JSON, or the bytes of an error that is not JSON."""
+    """A final answer of the service. `data` is the decoded JSON, or the bytes of an error that is not JSON."""
 
     status: int
     data: Any
@@ -43,7 +43,7 @@ class Failure:
 
 
 def read(response: requests.Response) -> Answer | Failure:
-    """Read the whole body and tell an answer for good from one that a repetition may better."""
+    """Read the whole body, and tell a final answer from one that a retry may improve."""
     body = bytearray()
     for block in response.iter_content(_BLOCK):
         body += block
@@ -67,7 +67,7 @@ def _classify(status: int, body: bytes, retry_after: str | None) -> Answer | Fai
 
 
 def refusal(what: str, answer: Answer, maybe_done: bool) -> OtaError:
-    """The error for an answer that a repetition cannot better. maybe_done: an earlier attempt may have been carried out."""
+    """The error for an answer that a retry cannot improve. maybe_done: an earlier attempt may have been carried out."""
     status, data = answer.status, answer.data
     text = f"{what}: {_describe(status, data, data if isinstance(data, bytes) else b'')}"
     code = as_object(data).get("error")
@@ -87,7 +87,7 @@ def refusal(what: str, answer: Answer, maybe_done: bool) -> OtaError:
 
 
 def _describe(status: int, data: Any, body: bytes) -> str:
-    """What an error answer says, in any of the shapes seen: Afero's envelope, a trace, HTML of a proxy, nothing."""
+    """The text of an error answer in any of the forms seen: Afero's envelope, a trace, a proxy's HTML, nothing."""
     said = as_object(data)
     parts = [str(said[key]) for key in ("error", "error_description", "message") if said.get(key)]
     for fault in as_objects(said.get("fieldErrors")):
@@ -123,7 +123,7 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def as_object(data: Any) -> dict[str, Any]:
-    """A JSON object as it is, {} for anything else."""
+    """A JSON object unchanged, {} for anything else."""
     return data if isinstance(data, dict) else {}
 
 
@@ -136,9 +136,9 @@ def as_objects(data: Any) -> list[dict[str, Any]]:
 
 
 def meaning_of(error: OSError, what: str, connect: float) -> Failure:
-    """The failure that an exception of requests stands for. Raises NetworkError or OtaError when no repetition can help.
+    """The failure that an exception of requests stands for. Raises NetworkError or OtaError when no retry can help.
 
-    what: the call, for messages. connect: how long a connection was waited for, in seconds.
+    what: the call, for messages. connect: the connection timeout in seconds.
     """
     from requests import exceptions
 
@@ -198,7 +198,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions folded into one of requests', which keeps them in its arguments, as `reason`, or as its cause."""
+    """The exceptions wrapped in one of requests': in its arguments, as `reason`, or as its cause."""
     queue: list[Any] = [error]
     for _ in range(12):
         if not queue:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a configured value may look like. Each check takes a raw value (None for "not set") and returns it in its final form.
+"""The forms that configured values may have. Each check takes a raw value (None for "not set") and returns it in its final form.
 
 A check raises ValueError with the reason, worded to follow the name of the key.
 """
@@ -123,7 +123,7 @@ def service_url(value: Any) -> str:
 
 
 def kind(value: Any) -> str:
-    """What sort of thing a value is, in words for messages."""
+    """The kind of a value, in words for messages."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, (int, float)):

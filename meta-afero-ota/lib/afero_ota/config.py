@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the user says: a configuration file, settings that beat it, and secrets from file, environment or a command.
+"""The configuration: a file, settings that override it, and secrets from the file, the environment or a command.
 
 The file is Afero's own ``partner-ota-conf.json`` (same keys), or the same keys as YAML. Nothing here touches the network.
 """
@@ -56,7 +56,7 @@ Spell = Callable[[str], "tuple[str, str]"]  # field -> what users call it, and t
 
 @dataclass(frozen=True)
 class Config:
-    """The validated configuration. Text fields that nobody set are empty; ``warnings`` are for people."""
+    """The validated configuration. Text fields that are not set are empty; ``warnings`` are for people."""
 
     name: str
     description: str
@@ -83,8 +83,8 @@ def load(
     """Read, merge and check the configuration.
 
     path: the partner-ota-conf file, JSON or (.yml, .yaml) YAML; None for none.
-    settings: field name (see FIELDS) to value; what is there and not empty beats the file.
-    environ: where the three secrets are looked up; they beat the file.
+    settings: field name (see FIELDS) to value; a value that is not empty overrides the file.
+    environ: where the three secrets are looked up; they override the file.
     needs: fields and secrets that must be set.
     spell: how the caller's users write a field; `spell_file` unless given.
     no_file: what to report without a path, instead of one fault for each field that is not set.
@@ -94,7 +94,7 @@ def load(
     warnings: list[str] = []
     document = _read_file(path, faults, warnings) if path else {}
     if faults:
-        needs = ()  # what is missing may well be in the file
+        needs = ()  # the missing fields may be in the file
     values = _merge(document, path, settings, needs, spell or spell_file, faults)
     found = credentials.find(document, path, environ, needs, faults)
     if no_file and not path and any(isinstance(fault, Missing) for fault in faults):

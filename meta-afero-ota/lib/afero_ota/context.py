@@ -17,7 +17,7 @@ Log = Callable[[str], None]
 
 
 def _silent(message: str) -> None:
-    """A log that nobody reads."""
+    """A log that discards its messages."""
 
 
 @dataclass(frozen=True)
@@ -30,5 +30,5 @@ class Context:
     progress: Callable[[str, int, int], None] | None = None
 
     def progress_of(self, what: str) -> Progress | None:
-        """The progress callback of one part of the work, or None when nobody watches."""
+        """The progress callback of one part of the work, or None when there is no observer."""
         return functools.partial(self.progress, what) if self.progress else None

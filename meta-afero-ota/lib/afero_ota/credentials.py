@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The three secrets that log in: where each comes from, the commands that print them, and values that never show themselves."""
+"""The three secrets that log in: their sources, the commands that print them, and values that are redacted when shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMAND_SUFFIX = "-command"  # `userpw-command` in the file is a shell command t
 
 
 class Secret:
-    """A value that shows itself only when asked: as text, in a log or in a traceback it is ``***``."""
+    """A secret value, revealed only on request: as text, in a log or in a traceback it is ``***``."""
 
     def __init__(self, name: str, value: str | None = None, command: str | None = None):
         self._name, self._value, self._command = name, value, command
@@ -44,7 +44,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What logs in: e-mail address, password, and base64 of ``client id:client secret``."""
+    """The login: e-mail address, password, and base64 of ``client id:client secret``."""
 
     username: Secret
     userpw: Secret
@@ -58,9 +58,9 @@ def find(
     needs: Collection[str],
     faults: list[Fault],
 ) -> Credentials:
-    """The credentials from a configuration file's content and from the environment, which beats it.
+    """The credentials from a configuration file's content and from the environment, which overrides it.
 
-    path: the file, for messages. needs: the secrets that must be set. Adds to `faults` what is wrong, and quotes no value.
+    path: the file, for messages. needs: the secrets that must be set. Adds what is wrong to `faults` without quoting a value.
     """
     found: list[Secret] = []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How this project writes a file: whole or not at all."""
+"""How this project writes a file: atomically."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 
 
 def write_text(path: str, text: str, mode: int = 0o644) -> None:
-    """Replace or create `path` with `text` in UTF-8, making its folder if need be. Readers see the old file or the new one.
+    """Replace or create `path` with `text` in UTF-8, creating its folder if needed. Readers see the old file or the new one.
 
     The text goes to a new file in the same folder, is flushed to the disk, and is renamed over `path`. Raises OSError.
     """

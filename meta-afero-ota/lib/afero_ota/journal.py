@@ -112,7 +112,7 @@ class Journal:
 
 
 def read(path: str) -> list[Entry]:
-    """The entries of a journal file, oldest first, without a line torn by a crash; none when there is no file."""
+    """The entries of a journal file, oldest first, without a line cut short by a crash; none when there is no file."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             lines = stream.readlines()

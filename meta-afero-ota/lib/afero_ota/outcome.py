@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a device says became of an update: attribute 65019, the reboot reason.
+"""The outcome of an update as the device reports it: attribute 65019, the reboot reason.
 
 The device writes one line of at most 74 bytes to /afero_nv/reboot_reason. Afero's attrd sends
 ``snprintf(buf, 100, "%s:%s", ctime, line)``, with ctime taken from the file's modification time
@@ -38,7 +38,7 @@ _CLOCK_IS_SET = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
 class Kind(enum.Enum):
-    """What became of an update. The value is the word on the device's line, and in reasons."""
+    """How an update ended. The value is the word in the device's line and in reasons."""
 
     OK = "ok"
     REFUSED = "refused"

@@ -32,7 +32,7 @@ class Payload:
 
 
 def package(archive: str, destination: str, progress: Progress | None = None) -> Payload:
-    """Make `destination` hold what `archive` holds, byte for byte, reading it once.
+    """Make `destination` a byte-for-byte copy of `archive`, reading it once.
 
     Blocks are shared (reflink, else hard link) where the file system can; otherwise they are copied while hashed.
     Raises ConfigError for an archive that is missing or empty, OtaError when the destination cannot be written.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Record → upload → associate. Looks at what the cloud has and does only what is missing: can be stopped anywhere and run again.
+"""Record → upload → associate. Looks at what the cloud has and does only what is missing, so it can be stopped anywhere and run again.
 
 The cloud keeps no hash of an image, so the record gets the tag `sha256:<28 digits>` together with the image's URL. The tag
-tells every later run, on any machine, whether it is this content that was uploaded.
+tells every later run, on any machine, whether this content was uploaded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .payload import Payload
     from .service import OtaService
 
-_LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for something that may appear late
+_LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds before each attempt to find something that may appear late
 _CREATE_ATTEMPTS = 5
 _UPLOAD_ATTEMPTS = 3
 
@@ -65,7 +65,7 @@ def ensure_record(context: Context, wanted: Mapping[str, Any]) -> tuple[OtaRecor
             failure: Exception = error
             found = _look(lambda: service.find_record(name, version))
         else:
-            # an answer without a number: the list has it
+            # the answer had no number, but the list has it
             found = created if created.version_number else _look(lambda: service.find_record(name, version))
             failure = NetworkError(
                 f"the service created {name} {version}, but does not list it. Run the same command again."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The OTA record: what the cloud calls one version of one image, and the copy of it that lives in the image's /etc."""
+"""The OTA record: the cloud's entry for one version of an image, and the copy of it in the image's /etc."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HUB_IMAGE = 5  # firmware type of a whole Linux image; docs/API-OTAEndpoints.md
 FILE_NAME = "full-ota-record.json"
 CLASSIC_FILE_NAME = "full_ota_record.json"  # what Afero's tools and device software read
-CONTENT_TAG = "sha256:"  # our tag that tells which content belongs to the version
+CONTENT_TAG = "sha256:"  # our tag that identifies the content of the version
 _CONTENT_DIGITS = 28  # with the prefix exactly the 35 characters a tag may have
 
 
@@ -102,9 +102,9 @@ def offline(body: Mapping[str, Any]) -> OtaRecord:
 
 
 def as_created(record: OtaRecord) -> OtaRecord:
-    """The record as it was on creation, whatever happened to it in the cloud since: the form that goes into an image.
+    """The record as it was created, without later changes in the cloud: the form that goes into an image.
 
-    Without this, a build after the upload would hold another record than the build that was uploaded.
+    Without this, a build after the upload would contain a different record than the build that was uploaded.
     """
     fields = {key: value for key, value in record.fields.items() if key != "url2"}
     fields["url"] = ""
@@ -115,7 +115,7 @@ def as_created(record: OtaRecord) -> OtaRecord:
 
 
 def content_tag(sha256: str) -> str:
-    """The tag for a content: `sha256:` and the first 28 hexadecimal digits, 35 characters in all."""
+    """The tag for a payload's content: `sha256:` and the first 28 hexadecimal digits, 35 characters in all."""
     return CONTENT_TAG + sha256.lower()[:_CONTENT_DIGITS]
 
 

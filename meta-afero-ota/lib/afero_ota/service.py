@@ -67,7 +67,7 @@ class OtaService:
     def find_record(self, name: str, version: str) -> OtaRecord | None:
         """The hub image record of exactly this name and version, or None. There is no lookup by name: pages through."""
         found = [record for record in self.records() if record.matches(name, version)]
-        # a service that let two in: the older one is the one devices may already have
+        # if the service accepted two, devices may already have the older one
         return min(found, key=lambda record: int(record.version_number or 0), default=None)
 
     def find_version(self, version_number: str) -> OtaRecord | None:
@@ -96,7 +96,7 @@ class OtaService:
     # ---- binaries --------------------------------------------------------------------------------------------------
 
     def upload_binary(self, path: str, size: int, progress: Progress | None = None) -> str:
-        """Send the file (POST binaries), from byte 0 on every attempt; memory stays flat.
+        """Send the file (POST binaries), from byte 0 on every attempt, in constant memory.
 
         path, size: the file and its length in bytes, which is checked while sending.
         Returns the identifier that the service computed; documented to be the SHA-256 of the file.
@@ -130,7 +130,7 @@ class OtaService:
             return None
 
     def dissociate(self, version_number: str) -> None:
-        """Take a version away from the device type (DELETE); it is no error when it is not there."""
+        """Remove a version from the device type (DELETE); it is no error if it is not associated."""
         with contextlib.suppress(NotFoundError):
             self._transport.call("DELETE", self._association(version_number))
 
@@ -196,7 +196,7 @@ class OtaService:
             number += 1
 
 
-# ---- what answers say ------------------------------------------------------------------------------------------------
+# ---- reading answers -------------------------------------------------------------------------------------------------
 
 
 def running_version(device: Mapping[str, Any]) -> int | None:
@@ -224,7 +224,7 @@ def account_ids(me: Mapping[str, Any]) -> list[str]:
 
 
 def _segment(text: str) -> str:
-    # quote() leaves dots, and a segment of one or two dots would be taken out of the path on the way
+    # quote() leaves dots, and a segment of one or two dots would be resolved on the way
     escaped = quote(text, safe="")
     return escaped.replace(".", "%2E") if escaped in (".", "..") else escaped
 

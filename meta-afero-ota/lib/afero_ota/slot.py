@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What makes a root file system one of two slots: its slot files in /etc/afero-ota, and paths on the data partition.
+"""The files that make a root file system one of two slots: its slot files in /etc/afero-ota, and paths on the data partition.
 
 The device (recipes-core/afero-sysupgrade/files/sysupgrade) refuses an image whose slot files do not describe it, and compares
-what it wrote with them. Whatever it would refuse is a fault here, so that the build fails and not the update in the field.
+what it wrote with them. Whatever it would refuse is a fault here, so that the build fails rather than the update in the field.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _fault(root: str, name: str, info: os.stat_result) -> Fault | None:
         return Fault(repr(name[1:]), "the device cannot verify a file with such a name", remedy)
     if stat.S_ISLNK(info.st_mode):
         target = os.readlink(os.path.join(root, name))
-        # the device lists links with `stat`, and its variants disagree about quoting a quote
+        # the device lists links with `stat`, whose variants quote quotation marks differently
         if not _is_plain(target) or "'" in name + target:
             return Fault(repr(name[1:]), f"the device cannot verify a link to {target!r}", remedy)
         if info.st_nlink > 1:
@@ -202,7 +202,7 @@ def _not_absolute(setting: str, path: str) -> Fault:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether the device's lists can hold it: one line of text, without the " -> " that separates a link from its target."""
+    """Whether the device's lists can hold a name: one line of text, without the " -> " that separates a link from its target."""
     return name.isprintable() and " -> " not in name
 
 

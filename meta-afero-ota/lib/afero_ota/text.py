@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Text on its way to a person: names and descriptions from elsewhere must not control the terminal that shows them."""
+"""Text that people see: names and descriptions from elsewhere must not control the terminal that shows them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def width(text: str) -> int:
 
 
 def pad(text: str, columns: int) -> str:
-    """The text, filled with spaces to so many columns of a terminal."""
+    """The text, padded with spaces to that many columns of a terminal."""
     return text + " " * (columns - width(text))
 
 

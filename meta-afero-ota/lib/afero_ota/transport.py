@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How one call to the service is made: login, request bodies, how often it is tried, and what may be repeated.
 
-The only code that speaks HTTP. What an answer means is in answers.py. Facts come from Afero's developer documentation
+The only code that speaks HTTP; answers.py interprets the answers. Facts come from Afero's developer documentation
 (docs/API-OAuthEndpoints.md, CloudAPIs.md).
 """
 
@@ -35,7 +35,7 @@ class Patience:
     """How long to wait and how often to try; all times in seconds."""
 
     connect: float = 30.0
-    # how long nothing may move; the whole call has no limit (data sent right after connecting is still under `connect`)
+    # longest time without any data; the whole call has no limit (data sent right after connecting still counts for `connect`)
     stall: float = 60.0
     attempts: int = 6
     first_pause: float = 0.5
@@ -45,12 +45,12 @@ class Patience:
     def pause(self, attempt: int) -> float:
         """Seconds to wait after a failed attempt (1 is the first): twice as long each time, half of it random."""
         full = min(self.longest_pause, self.first_pause * 2.0 ** (attempt - 1))
-        # so that many clients do not come back together
+        # so that many clients do not retry at the same moment
         return full * random.uniform(0.5, 1.0)
 
 
 class FileBody:
-    """A request body that opens the file anew each time it is sent, so that a repetition starts at byte 0."""
+    """A request body that opens the file again each time it is sent, so that a retry starts at byte 0."""
 
     content_type = "application/octet-stream"
 
@@ -162,7 +162,7 @@ class Transport:
     def _renew(self) -> None:
         if self._refresh_token:
             refresh, self._refresh_token = self._refresh_token, ""
-            # the refresh grant is not documented: whatever goes wrong, the password still works
+            # the refresh grant is not documented; if it fails, the password still works
             with contextlib.suppress(AuthError, RefusedError):
                 return self._request_token({"grant_type": "refresh_token", "refresh_token": refresh})
         self.login()
@@ -192,7 +192,7 @@ class Transport:
                 json=request.json,
                 data=request.file or request.form,
                 headers={"Content-Type": request.file.content_type} if request.file else None,
-                # a callable, since requests would replace a plain header by what ~/.netrc says
+                # a callable, since requests would replace a plain header with the login in ~/.netrc
                 auth=_Authorization(authorization),
                 timeout=(self.patience.connect, self.patience.stall),
                 allow_redirects=False,
@@ -235,7 +235,7 @@ class _Authorization:
 
 
 def _new_session() -> requests.Session:
-    # imported late: what needs no network works without the package
+    # imported here, so that what needs no network works without the package
     try:
         import requests
     except ImportError:
