@@ -57,6 +57,36 @@ def at(story: Story, verdict: Verdict, reason: str = "") -> Story:
     return replace(story, verdict=verdict, reason=reason)
 
 
+def named(text: str, size: int = 12) -> Story:
+    """A rollout all of whose texts from elsewhere are this one."""
+    found = finished(size, waves=(text,) * 3)
+    return replace(
+        found,
+        image=Image(text, text, text, 7112, text),
+        partner_id=text,
+        device_type_id=text,
+        account_id=text,
+        digest=text,
+        verdict=Verdict.ABORTED,
+        reason=text,
+        devices=tuple(
+            replace(
+                one,
+                device_id=text,
+                name=text,
+                reason=text,
+                state=State.FAILED,
+                events=((T0, text),),
+            )
+            for one in found.devices
+        ),
+        reasons={text: size},
+        left_out={text: 1},
+        runs=((T0, text),),
+        waves=tuple(replace(one, rules=replace(one.rules, abort_on=(text,))) for one in found.waves),
+    )
+
+
 def _device(rng: random.Random, number: int, wave: int, state: State) -> DeviceStory:
     pushed = T0 + 60 + (wave - 1) * 2000 + rng.uniform(0, 2500)
     took = rng.uniform(90, 900)

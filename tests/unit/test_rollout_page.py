@@ -19,7 +19,6 @@ from afero_ota.plan import Image, Plan, Target, Wave
 from afero_ota.report import page, rollout_page
 from afero_ota.rollout import story
 from afero_ota.rollout.decision import State, Verdict
-from afero_ota.rollout.story import Story
 
 HOSTILE = "</td></table><script>alert(1)</script><img src=//evil.example/x onerror=alert(2)>\"'&\x1b[2J\u202e\ud800"
 
@@ -46,36 +45,6 @@ class Outline(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join("".join(self.words).split())
-
-
-def named(text: str, size: int = 12) -> Story:
-    """A rollout all of whose texts from elsewhere are this one."""
-    found = stories.finished(size, waves=(text,) * 3)
-    return replace(
-        found,
-        image=Image(text, text, text, 7112, text),
-        partner_id=text,
-        device_type_id=text,
-        account_id=text,
-        digest=text,
-        verdict=Verdict.ABORTED,
-        reason=text,
-        devices=tuple(
-            replace(
-                one,
-                device_id=text,
-                name=text,
-                reason=text,
-                state=State.FAILED,
-                events=((stories.T0, text),),
-            )
-            for one in found.devices
-        ),
-        reasons={text: size},
-        left_out={text: 1},
-        runs=((stories.T0, text),),
-        waves=tuple(replace(one, rules=replace(one.rules, abort_on=(text,))) for one in found.waves),
-    )
 
 
 @pytest.mark.parametrize("verdict", Verdict)
@@ -146,7 +115,10 @@ def test_the_page_may_load_and_run_nothing_but_its_own() -> None:
 
 
 def test_a_hostile_text_adds_no_element_and_no_attribute() -> None:
-    plain, hostile = Outline(rollout_page.html(named("harmless"))), Outline(rollout_page.html(named(HOSTILE)))
+    plain, hostile = (
+        Outline(rollout_page.html(stories.named("harmless"))),
+        Outline(rollout_page.html(stories.named(HOSTILE))),
+    )
     assert hostile.tags == plain.tags and hostile.names == plain.names
     assert "<script>alert(1)</script>" in hostile.text
     assert r"\x1b[2J\u202e\ud800" in hostile.text and not re.search("[\x1b\u202e]", hostile.text)
@@ -155,12 +127,12 @@ def test_a_hostile_text_adds_no_element_and_no_attribute() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(), min_size=1, max_size=40))
 def test_any_text_stays_text(text: str) -> None:
-    source = rollout_page.html(named(text, 3))
+    source = rollout_page.html(stories.named(text, 3))
     source.encode()
     html5lib.HTMLParser(strict=True).parse(source)
     outline = Outline(source)
-    assert outline.tags == Outline(rollout_page.html(named("harmless", 3))).tags
-    assert outline.names == Outline(rollout_page.html(named("harmless", 3))).names
+    assert outline.tags == Outline(rollout_page.html(stories.named("harmless", 3))).tags
+    assert outline.names == Outline(rollout_page.html(stories.named("harmless", 3))).names
 
 
 @given(st.text(st.characters(), max_size=400))

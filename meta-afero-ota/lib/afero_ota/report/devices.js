@@ -23,7 +23,7 @@
     const down = title.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     for (const other of head.rows[0].cells) other.removeAttribute("aria-sort");
     title.setAttribute("aria-sort", down > 0 ? "ascending" : "descending");
-    for (const one of rows) one.key = one.row.cells[column].textContent;
+    for (const one of rows) one.key = one.row.cells[column].textContent.trim();
     rows.sort((a, b) => (a.key === "") - (b.key === "") || down * collator.compare(a.key, b.key));
     body.append(...rows.map((one) => one.row));
   }

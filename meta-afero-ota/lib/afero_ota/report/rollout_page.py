@@ -114,10 +114,8 @@ def _when(story: Story) -> str:
     if story.began is None:
         return "No client has started it yet."
     took = _duration(story.updated - story.began)
-    year = time.gmtime(story.began).tm_year
-    return (
-        f"Started {_moment(story.began)} {year}; latest news {took} later, {_moment(story.updated)}. All times are UTC."
-    )
+    began = f"{chart.day(story.began)} {time.gmtime(story.began).tm_year}, {chart.clock(story.began)}"
+    return f"Started {began}; latest news {took} later, {_moment(story.updated)}. All times are UTC."
 
 
 def _progress(story: Story, totals: Mapping[str, int]) -> Markup | None:
