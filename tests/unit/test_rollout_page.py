@@ -93,7 +93,8 @@ def test_a_wave_shows_its_rules_and_how_it_ended() -> None:
     assert "At most 50 at a time. Limits: 10m to begin, 1h to end, 1d offline." in text
     assert "more than 10% of those that reported, 5 or more, failed or fell silent" in text
     assert "At once on: refused: other hardware." in text
-    assert "Next wave once 90% run it and 10m have passed." in text
+    assert text.count("Next wave once 90% run it and 10m have passed.") == 2
+    assert text.count("Watched for 10m at the end.") == 1
 
 
 def test_the_same_story_gives_the_same_page() -> None:

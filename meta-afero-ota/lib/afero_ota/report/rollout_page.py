@@ -161,11 +161,11 @@ def _wave(story: Story, wave: WaveStory) -> Markup:
     words = ", ".join(f"{counts[group.key]:,} {group.words}" for group in GROUPS if counts[group.key])
     return element(
         "li",
-        element("h3", f"{wave.number}. {wave.name}"),
+        element("h3", wave.name),
         element("p", _wave_verdict(story, wave)),
         chart.share([(group.key, counts[group.key]) for group in GROUPS], wave.size, 12, words),
         element("p", f"Of {_count(wave.size, 'device')}: {words}." if words else "No device."),
-        element("p", _rules(wave.rules), class_="soft"),
+        element("p", _rules(wave.rules, wave is story.waves[-1]), class_="soft"),
     )
 
 
@@ -179,14 +179,17 @@ def _wave_verdict(story: Story, wave: WaveStory) -> str:
     return f"● Ended after {_duration(wave.ended - wave.opened)}; started {_moment(wave.opened)}"
 
 
-def _rules(rules: Rules) -> str:
+def _rules(rules: Rules, last: bool) -> str:
     named = f" At once on: {'; '.join(rules.abort_on)}." if rules.abort_on else ""
+    soak = duration_text(rules.soak) if rules.soak else ""
+    if last:
+        then = f" Watched for {soak} at the end." if soak else ""
+    else:
+        then = f" Next wave once {_percent(rules.min_success)} run it" + (f" and {soak} have passed." if soak else ".")
     return (
         f"At most {rules.in_flight:,} at a time. Limits: {duration_text(rules.start_limit)} to begin, "
         f"{duration_text(rules.finish_limit)} to end, {duration_text(rules.offline_limit)} offline. Aborts when more than "
-        f"{_percent(rules.abort_share)} of those that reported, {rules.abort_minimum:,} or more, failed or fell silent.{named} "
-        f"Next wave once {_percent(rules.min_success)} run it"
-        + (f" and {duration_text(rules.soak)} have passed." if rules.soak else ".")
+        f"{_percent(rules.abort_share)} of those that reported, {rules.abort_minimum:,} or more, failed or fell silent.{named}{then}"
     )
 
 
