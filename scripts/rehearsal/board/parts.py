@@ -41,6 +41,8 @@ PACKAGES = (
     "libyaml-0-2",
     "zlib1g",
 )
+# of the board's packages and U-Boot, whatever runs here: a bench of the same versions everywhere
+RELEASE = "bookworm"
 KERNEL = "linux-image-armmp"  # names the package of the current kernel
 _FOLDER = "device"
 _PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # the caller's may lead to wrappers of the tools
@@ -48,22 +50,17 @@ _PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # the caller's may lead to wrappers of 
 
 def debian_packages() -> Path:
     """The folder with `<package>.deb` for every package; the kernel's is linux-image.deb. Raises Unavailable."""
-    return _once("packages", _digest([*PACKAGES, KERNEL, _release()]), _fetch_packages)
+    return _once("packages", _digest([*PACKAGES, KERNEL, RELEASE]), _fetch_packages)
 
 
 def u_boot() -> Path:
     """u-boot.bin for QEMU's virt machine. Raises Unavailable."""
     texts = [path.read_text() for path in FRAGMENTS]
-    return _once("u-boot", _digest([*texts, _release(), Path(__file__).read_text()]), _build_u_boot) / "u-boot.bin"
+    return _once("u-boot", _digest([*texts, Path(__file__).read_text()]), _build_u_boot) / "u-boot.bin"
 
 
 def _digest(texts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
-
-
-def _release() -> str:
-    found = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text())
-    return found.group(1) if found else ""
 
 
 def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
@@ -141,22 +138,25 @@ Acquire::Languages "none";
     shutil.rmtree(root)
 
 
-def _sources(etc: Path = Path("/etc/apt")) -> Iterator[str]:
-    """The machine's own apt sources of its Debian release, with source packages enabled."""
-    release = _release()
+def _sources(etc: Path = Path("/etc/apt"), system: Path = Path("/etc/os-release")) -> Iterator[str]:
+    """The machine's own apt sources, for RELEASE instead of its own release and with source packages enabled."""
+    codename = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", system.read_text())
+    own = re.compile(rf"(?:{re.escape(codename.group(1))}|stable)\b" if codename else "stable\\b")
     for path in sorted((etc / "sources.list.d").glob("*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text()):
             lines = [line for line in stanza.splitlines() if not line.startswith("#")]
             fields = {key.lower(): value.split() for key, _, value in (line.partition(":") for line in lines)}
-            if "main" in fields.get("components", []) and fields.get("suites", [""])[0].startswith(release):
-                kept = [line for line in lines if not re.match(r"(?i)(types|architectures|enabled):", line)]
-                yield "\n".join(["Types: deb deb-src", *kept]) + "\n"
+            suites = [own.sub(RELEASE, suite) for suite in fields.get("suites", []) if own.match(suite)]
+            if "main" in fields.get("components", []) and suites:
+                kept = [line for line in lines if not re.match(r"(?i)(types|architectures|enabled|suites):", line)]
+                yield "\n".join(["Types: deb deb-src", f"Suites: {' '.join(suites)}", *kept]) + "\n"
     for path in (etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))):
         for line in path.read_text().splitlines() if path.exists() else ():
             found = re.match(r"deb\s+(?:\[(.*?)\]\s*)?(\S+)\s+(\S+)\s+(.*\bmain\b.*)", line)
-            if found and found.group(3).startswith(release):
+            if found and own.match(found.group(3)):
                 signed = re.search(r"signed-by=(\S+)", found.group(1) or "")
-                stanza = f"Types: deb deb-src\nURIs: {found.group(2)}\nSuites: {found.group(3)}\nComponents: main\n"
+                suite = own.sub(RELEASE, found.group(3))
+                stanza = f"Types: deb deb-src\nURIs: {found.group(2)}\nSuites: {suite}\nComponents: main\n"
                 yield stanza + (f"Signed-By: {signed.group(1)}\n" if signed else "")
 
 
