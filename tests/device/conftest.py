@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from shell_bench import good, hub, tools  # noqa: F401 # fixtures
 
 from bench import CUTS, Bench
 from reference_update import Rehearsal, rehearse

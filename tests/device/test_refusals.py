@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import tamper
+from afero_ota import outcome
 from bench import Bench
 from rehearsal.board import disk
 from rehearsal.board.device import Device
@@ -73,6 +74,8 @@ def test_a_bad_image_is_refused_and_nothing_is_touched(
     found, output = updated.update(bad)
     assert found == status, output
     assert "REFUSED" in output and reason in output
+    told = outcome.parse((updated.read_file("/afero_nv/reboot_reason") or b"").decode())
+    assert told and (told.kind, told.code) == (outcome.Kind.REFUSED, status)
     assert protected_state(updated) == before
     updated.check("B", good)
     assert updated.reported_version() == good.version_number
@@ -99,6 +102,8 @@ def test_the_written_slot_is_compared_with_the_manifest(bench: Bench, device: De
     good = bench.release(1)
     found, output = device.update(bench.tampered(make.__name__, lambda path: make(good.image, path), "9"))
     assert found == 21, output
+    told = outcome.parse((device.read_file("/afero_nv/reboot_reason") or b"").decode())
+    assert told and (told.kind, told.code) == (outcome.Kind.FAILED, 21)
     device.check("A", good, factory=True)
     environment = disk.environment(device.disk)
     assert (environment["BOOT_ORDER"], environment["BOOT_B_LEFT"]) == ("A", "0")

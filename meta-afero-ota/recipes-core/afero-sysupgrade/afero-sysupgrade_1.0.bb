@@ -8,8 +8,11 @@ LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
 PROGRAMS = "afero-ota-confirm afero-ota-data afero-ota-header afero-ota-watchdog"
-SRC_URI = "file://sysupgrade file://sysupgrade.conf file://slots.sh file://systemd.conf \
-    ${@' '.join('file://' + name for name in d.getVar('PROGRAMS').split())} \
+# sourced by the programs: the first ones by all of them, the others by sysupgrade alone
+COMMON_PARTS = "settings.sh slots.sh outcome.sh"
+SYSUPGRADE_PARTS = "lock.sh image.sh other-slot.sh tar-members.sh engine-tar.sh engine-foreign.sh engine-rauc.sh engine-swupdate.sh"
+SRC_URI = "file://sysupgrade file://sysupgrade.conf file://systemd.conf \
+    ${@' '.join('file://' + name for name in d.expand('${PROGRAMS} ${COMMON_PARTS} ${SYSUPGRADE_PARTS}').split())} \
     file://boot.init file://confirm.init file://afero-ota-boot.service file://afero-ota-confirm.service \
     file://afero-ota-guard.service file://afero-ota-guard.timer"
 # scarthgap has no UNPACKDIR
@@ -21,8 +24,9 @@ inherit allarch update-rc.d systemd
 # the header rule is of use without the rest, to a device that updates by other means
 PACKAGES = "${PN}-header ${PN}-confirm ${PN}"
 
-FILES:${PN} = "${base_sbindir}/sysupgrade"
-FILES:${PN}-header = "${sbindir}/afero-ota-header ${sbindir}/afero-ota-data ${nonarch_libdir}/afero-ota ${sysconfdir}/afero-ota \
+FILES:${PN} = "${base_sbindir}/sysupgrade ${nonarch_libdir}/afero-ota"
+FILES:${PN}-header = "${sbindir}/afero-ota-header ${sbindir}/afero-ota-data ${sysconfdir}/afero-ota \
+    ${@' '.join('${nonarch_libdir}/afero-ota/' + name for name in d.getVar('COMMON_PARTS').split())} \
     ${sysconfdir}/init.d/afero-ota-boot ${systemd_system_unitdir}/afero-ota-boot.service"
 CONFFILES:${PN}-header = "${sysconfdir}/afero-ota/sysupgrade.conf"
 FILES:${PN}-confirm = "${sbindir}/afero-ota-confirm ${sbindir}/afero-ota-watchdog ${sysconfdir}/init.d/afero-ota-confirm \
@@ -51,7 +55,9 @@ do_install() {
     for program in ${PROGRAMS}; do
         install -m 0755 ${S}/$program ${D}${sbindir}/
     done
-    install -m 0644 ${S}/slots.sh ${D}${nonarch_libdir}/afero-ota/
+    for part in ${COMMON_PARTS} ${SYSUPGRADE_PARTS}; do
+        install -m 0644 ${S}/$part ${D}${nonarch_libdir}/afero-ota/
+    done
     install -m 0644 ${S}/sysupgrade.conf ${D}${sysconfdir}/afero-ota/
     if ${@bb.utils.contains('DISTRO_FEATURES', 'sysvinit', 'true', 'false', d)}; then
         install -d ${D}${sysconfdir}/init.d

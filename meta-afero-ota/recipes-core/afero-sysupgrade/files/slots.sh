@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What sysupgrade and its helpers share: settings, messages, slots and the U-Boot environment. Sourced by them, not run.
+# What sysupgrade and its helpers share: messages, slots and the U-Boot environment. Sourced by them, not run.
 # Uses only what busybox in OE-Core's configuration has: no long options, no flock, mountpoint, timeout, blockdev or dd conv=.
 # shellcheck disable=SC2034 # most of it is used by the scripts that source this file
 
@@ -9,19 +9,37 @@ LC_ALL=C
 export PATH LC_ALL
 umask 022
 
-OTA_DIR=/etc/afero-ota
-DATA_DIR=/data
 WORK_DIR=/run/afero-ota
-TRIES=3
-REBOOT=reboot
-# shellcheck disable=SC1091
-[ ! -r $OTA_DIR/sysupgrade.conf ] || . $OTA_DIR/sysupgrade.conf
+# shellcheck source=/dev/null
+. /usr/lib/afero-ota/settings.sh
 
-STATE_DIR=$DATA_DIR/afero-ota
-
+SAID=''
 say() {
+    SAID="$SAID$TAG: $*
+"
     logger -t "$TAG" "$*" 2>/dev/null
     echo "$TAG: $*"
+}
+
+say_setting_faults() {
+    printf '%s' "$SETTING_FAULTS" | while read -r fault; do
+        say "$CONF: $fault"
+    done
+}
+
+uptime_seconds() {
+    read -r seconds _ </proc/uptime
+    echo "${seconds%.*}"
+}
+
+mounted() {
+    grep -q " $1 " /proc/mounts
+}
+
+# version_number <RECORD: its versionNumber, without leading zeros; nothing when there is none
+version_number() {
+    head -c 65536 | tr -d '\n' |
+        sed -n 's/.*"versionNumber"[[:space:]]*:[[:space:]]*"\{0,1\}0*\([0-9]\{1,20\}\)[",}[:space:]].*/\1/p'
 }
 
 # the folder is root's alone: in it, files of the other slot with their set-user bits come into sight
@@ -78,11 +96,11 @@ env_value() {
     printf '%s\n' "$ENVIRONMENT" | sed -n "s/^$1=//p"
 }
 
-# on_trial: the running system is new and not confirmed yet, so that restarting it leads back to the old one. U-Boot's word
+# on_trial: the running system is new and its starts are counted, so that restarting it leads back to the old one. U-Boot's word
 # counts as well, for a new system that cannot read the environment.
 on_trial() {
-    if [ -n "$TRYING" ] && [ "${ORDER%% *}" = "$SLOT" ]; then return 0; fi
-    [ -n "$TRIAL" ] && [ "$CONFIRMED" != "$SLOT" ]
+    [ "$CONFIRMED" != "$SLOT" ] || return 1
+    [ -n "$TRIAL" ] || { [ -n "$TRYING" ] && [ "${ORDER%% *}" = "$SLOT" ]; }
 }
 
 # write_env NAME=VALUE...: in one write, which replaces the older of the two copies: all or nothing. Then reads it back.
@@ -99,7 +117,7 @@ write_env() {
 restart() {
     sync
     $REBOOT
-    sleep "${REBOOT_PATIENCE:-60}"
+    sleep "$REBOOT_PATIENCE"
     sync
     reboot -f
     sleep 60
