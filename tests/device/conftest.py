@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from shell_bench import good, hub, tools  # noqa: F401 # fixtures
 
 from bench import CUTS, Bench
 from reference_update import Rehearsal, rehearse
@@ -22,6 +21,7 @@ from rehearsal.board.guest import EMULATOR
 from rehearsal.build import Unavailable, Workspace, shared_workspace
 from rehearsal.folders import cache_folder
 from rehearsal.service import RunningService
+from shell_bench import good, hub, tools  # noqa: F401 # fixtures
 
 _figures: list[str] = []
 

@@ -121,6 +121,7 @@ def starts(disk: Path, u_boot: Path, count: int, seconds: float = 120) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as emulator:
+        assert emulator.stdout
         late = threading.Timer(seconds, emulator.kill)
         late.start()
         try:

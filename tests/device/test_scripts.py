@@ -8,9 +8,12 @@ import lzma
 import os
 import stat
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from afero_ota import slot
 from shell_bench import (
     HEADER,
     NAME,
@@ -26,8 +29,6 @@ from shell_bench import (
     needs_root,
     run,
 )
-
-from afero_ota import slot
 
 pytestmark = needs_root
 
@@ -74,7 +75,7 @@ def test_a_good_image_is_installed_completed_and_switched_to_in_this_order(
 
 
 @pytest.mark.parametrize("pack", [lambda tar: tar, lzma.compress], ids=["tar", "xz"])
-def test_other_kinds_of_archive_are_installed_too(hub, good, pack):
+def test_other_kinds_of_archive_are_installed_too(hub: Hub, good: bytes, pack: Callable[[bytes], bytes]) -> None:
     status, said = hub.upgrade(pack(gzip.decompress(good)))
     assert status == 0, said
 
@@ -91,7 +92,8 @@ def test_a_kind_that_the_device_has_no_program_for_is_refused_by_name(hub: Hub) 
 # ---- refusals --------------------------------------------------------------------------------------------------------
 
 
-def with_file(name):
+def with_file(name: str) -> Callable[[bytes], bytes]:
+    """What adds a file to an image."""
     return lambda image: changed(image, add=[member(name, content=b"x")])
 
 
@@ -208,7 +210,7 @@ def test_versions_are_compared_as_numbers_of_any_length(hub: Hub, tmp_path: Path
 
 
 def test_a_device_that_is_not_ready_says_why_and_changes_nothing(hub: Hub, good: bytes) -> None:
-    def refused(text):
+    def refused(text: str) -> None:
         before = hub.state()[:2]
         status, said = hub.upgrade(good)
         assert (status, text in said) == (4, True), said
@@ -274,7 +276,8 @@ exec /sbin/{program}.real "$@"
 """
 
 
-def meanwhile(hub, program):
+def meanwhile(hub: Hub, program: str) -> None:
+    """Let the next update arrive when sysupgrade calls the program."""
     (hub.root / f"sbin/{program}").rename(hub.root / f"sbin/{program}.real")
     hub.put(f"sbin/{program}", MEANWHILE.format(name=NAME, program=program), 0o755)
 
@@ -320,7 +323,7 @@ def test_a_device_short_of_memory_gets_it_back(hub: Hub, good: bytes) -> None:
 # ---- failures after the slot was touched -----------------------------------------------------------------------------
 
 
-def lying_listing(image):
+def lying_listing(image: bytes) -> bytes:
     return changed(
         image,
         {"./etc/afero-ota/listing": lambda text: text.replace(b"89ed 0 0 ./usr/bin/su", b"81ed 0 0 ./usr/bin/su")},

@@ -6,8 +6,10 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+from collections.abc import Callable
 
 import pytest
+
 from shell_bench import CONFIRMED, GUARD, NAME, OLD_HEADER, ON_TRIAL, Hub, confirm, flipped, needs_root
 
 pytestmark = needs_root
@@ -48,7 +50,8 @@ def test_a_new_system_that_fails_a_check_restarts_unconfirmed(hub: Hub, check: s
     assert hub.state()[0] == before
 
 
-def rolled_back(hub, before=""):
+def rolled_back(hub: Hub, before: str = "") -> dict[str, str]:
+    """Let the new system use up its attempts, and confirm the old one; returns U-Boot's environment after that."""
     hub.set_env(BOOT_ORDER="B A", BOOT_A_LEFT=2, BOOT_B_LEFT=0, AFERO_OTA_TRYING="b" * 64)
     status, said = confirm(hub, before)
     assert (status, "rolled back to slot A" in said) == (0, True), said
@@ -85,8 +88,8 @@ def test_the_image_that_was_rolled_back_is_refused_the_next_time(hub: Hub, good:
     assert hub.upgrade(gzip.compress(gzip.decompress(good), 9), before=mounts)[0] == 0
 
 
-def restarts(hub, command):
-    """Whether it restarts the device; what it changes in the environment is taken back."""
+def restarts(hub: Hub, command: str) -> bool:
+    """Whether the command restarts the device; its changes to the environment are undone."""
     environment = (hub.root / "env.img").read_bytes()
     hub.inside(command)
     (hub.root / "env.img").write_bytes(environment)
@@ -105,12 +108,17 @@ def test_the_timer_restarts_only_a_new_system_that_is_not_confirmed(hub: Hub) ->
     assert not restarts(hub, GUARD)
 
 
-UNUSABLE = {
+def without_fw_setenv(hub: Hub) -> None:
+    hub.set_env(AFERO_OTA_TRYING="a" * 64)
+    (hub.root / "usr/bin/fw_setenv").unlink()
+
+
+UNUSABLE: dict[str, Callable[[Hub], object]] = {
     "damaged": lambda hub: (hub.root / "env.img").write_bytes(os.urandom(0x10000)),
     "another place": lambda hub: hub.put("etc/fw_env.config", "/cmdline 0x0 0x4000\n/cmdline 0x8000 0x4000\n"),
     "another environment": lambda hub: None,
     "no fw_printenv": lambda hub: (hub.root / "usr/bin/fw_printenv").unlink(),
-    "no fw_setenv": lambda hub: (hub.set_env(AFERO_OTA_TRYING="a" * 64), (hub.root / "usr/bin/fw_setenv").unlink()),
+    "no fw_setenv": without_fw_setenv,
     "slots unknown": lambda hub: hub.settings("SLOT_A=/dev/elsewhere\n"),
 }
 

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from afero_ota import outcome, slot
+from afero_ota.outcome import Kind
 from shell_bench import (
     CONFIRMED,
     FILES,
@@ -25,9 +28,6 @@ from shell_bench import (
     make_tree,
     needs_root,
 )
-
-from afero_ota import outcome, slot
-from afero_ota.outcome import Kind
 
 pytestmark = needs_root
 Prepare = Callable[[Hub, bytes, Path], "bytes | None"]
