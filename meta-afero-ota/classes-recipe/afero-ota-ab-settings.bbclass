@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Settings of the A/B update: names and defaults, no effect. Inherited by the image and by the recipe of boot.scr, so that both say the
-# same. A machine's own defaults stand in conf/afero-ota-board/MACHINE.conf of any layer; what a configuration sets beats them.
+# The variables of the A/B update and their defaults, for images and for the recipe of boot.scr alike. Defaults for one machine are in
+# conf/afero-ota-board/MACHINE.conf of any layer; what the configuration sets takes precedence.
 
 include conf/afero-ota-board/${MACHINE}.conf
 

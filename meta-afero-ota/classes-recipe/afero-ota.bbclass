@@ -13,8 +13,8 @@
 #   bitbake -c upload_ota core-image-minimal     upload, and offer the image to its device type
 #   bitbake -c deploy_ota core-image-minimal     the same, then push to AFERO_OTA_DEVICES
 #
-# Every setting may stand in the AFERO_OTA_CONF file or in a variable; a variable that is set beats the file.
-# The secrets (username, userpw, auth-string) stand in the file or in the environment, never in a variable.
+# Settings come from the AFERO_OTA_CONF file and from variables; a variable that is set takes precedence over the file.
+# The secrets (username, userpw, auth-string) come from the file or from the environment, never from a variable.
 
 AFERO_OTA_CONF ?= ""
 AFERO_OTA_CONF[doc] = "Path of the configuration file; a relative path starts at TOPDIR. When it is set, the record comes from the cloud."
@@ -58,7 +58,7 @@ AFERO_OTA_IMAGE_FILE[doc] = "File name of the payload. Default: slot A of imageF
 AFERO_OTA_DEVICES ?= ""
 AFERO_OTA_DEVICES[doc] = "Devices that deploy_ota pushes to: ids separated by spaces, or @file."
 
-# What follows is the class's own: no need to set it.
+# Internal to the class; no need to set them.
 AFERO_OTA_REQUEST[doc] = "Set by the class: the record that is wanted, as JSON."
 AFERO_OTA_PAYLOAD[doc] = "Set by the class: where the payload is deployed."
 AFERO_OTA_RECORD_DIR = "${WORKDIR}/ota-record"
@@ -74,17 +74,17 @@ inherit afero-ota-ab-settings
 inherit_defer ${@'afero-ota-ab' if d.getVar('AFERO_OTA_AB') == '1' else ''}
 
 IMAGE_FSTYPES:append = " ${AFERO_OTA_IMAGE_FSTYPE}"
-# scarthgap keeps access and change times in the archive, so that no two builds would give the same payload (later releases do this)
+# scarthgap would put access and change times into the archive, which differ from build to build (later releases leave them out)
 IMAGE_CMD_TAR:append = " --pax-option=delete=atime,delete=ctime"
 
-# OE-Core runs these tasks in the build folder, which makes its path part of their signatures, and so of the payload's, although
-# nothing in an image depends on it: builds in different folders could not share a payload
+# OE-Core runs these tasks in the build folder, whose path would be part of their signatures and so of the payload's. Nothing in
+# an image depends on that path, and builds in different folders should share a payload.
 do_rootfs[vardepsexclude] += "do_rootfs[dirs]"
 do_image[vardepsexclude] += "do_image[dirs]"
 do_image_complete[vardepsexclude] += "do_image_complete[dirs]"
 
 python () {
-    afero_ota.tasks.configure(d)
+    afero_ota.tasks.parsing.configure(d)
 }
 
 python do_create_ota_record () {
@@ -93,7 +93,7 @@ python do_create_ota_record () {
 addtask create_ota_record
 do_create_ota_record[doc] = "Finds the OTA record in the cloud, or creates it."
 do_create_ota_record[network] = "1"
-do_create_ota_record[vardeps] += "AFERO_OTA_REQUEST"
+do_create_ota_record[file-checksums] += "${AFERO_OTA_LIBRARY}/files.py:True ${AFERO_OTA_LIBRARY}/record.py:True"
 do_create_ota_record[lockfiles] = "${TMPDIR}/afero-ota.lock"
 
 python afero_ota_install_record () {
@@ -101,7 +101,7 @@ python afero_ota_install_record () {
 }
 afero_ota_install_record[doc] = "Part of do_rootfs: puts the OTA record into /etc."
 ROOTFS_POSTPROCESS_COMMAND:append = " afero_ota_install_record"
-do_rootfs[vardeps] += "AFERO_OTA_REQUEST"
+do_rootfs[file-checksums] += "${AFERO_OTA_LIBRARY}/files.py:True ${AFERO_OTA_LIBRARY}/record.py:True"
 
 python do_package_ota () {
     afero_ota.tasks.package(d)
@@ -109,7 +109,14 @@ python do_package_ota () {
 addtask package_ota after do_image_complete before do_build
 do_package_ota[doc] = "Makes the payload, hub_update.bin, its manifest and its report from the image."
 SSTATETASKS += "do_package_ota"
-do_package_ota[vardeps] += "AFERO_OTA_IMAGE_FSTYPE AFERO_OTA_PAYLOAD"
+do_package_ota[file-checksums] += "\
+    ${AFERO_OTA_LIBRARY}/files.py:True \
+    ${AFERO_OTA_LIBRARY}/manifest.py:True \
+    ${AFERO_OTA_LIBRARY}/payload.py:True \
+    ${AFERO_OTA_LIBRARY}/record.py:True \
+    ${AFERO_OTA_LIBRARY}/report.py:True \
+    ${AFERO_OTA_LIBRARY}/text.py:True \
+"
 do_package_ota[cleandirs] = "${AFERO_OTA_STAGING}"
 do_package_ota[sstate-inputdirs] = "${AFERO_OTA_STAGING}"
 do_package_ota[sstate-outputdirs] = "${DEPLOY_DIR_IMAGE}"

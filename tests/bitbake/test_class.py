@@ -14,6 +14,7 @@ import time
 import pytest
 import requests
 
+from rehearsal.build import Build
 from rehearsal.service import RunningService
 
 IMAGE = "core-image-minimal"
@@ -211,6 +212,26 @@ def test_no_secret_is_in_any_file_or_output_of_a_build(ready, service):
     for file in [*ready.sstate_dir.rglob("*.zst"), *ready.tmpdir.rglob("*.sig*")]:
         content = subprocess.run(["zstdcat", "-f", str(file)], stdout=subprocess.PIPE).stdout
         assert b"canary-pw" not in content and SECRETS["auth-string"].encode() not in content
+
+
+def test_only_the_secrets_are_overwritten_in_the_log_of_the_server(ready: Build) -> None:
+    """In every spelling in which BitBake writes its caller's environment; other text that looks like a secret stays."""
+    secrets = {
+        "AFERO_OTA_USERNAME": "dev",
+        "AFERO_OTA_USERPW": 'it\'s \\ "geheim" für dev',
+        "AFERO_OTA_AUTH_STRING": SECRETS["auth-string"],
+    }
+    others = {"HOMEPAGE": "/home/dev", "NOT_AFERO_OTA_USERNAME": "dev", "QUOTED": "'AFERO_OTA_USERNAME': dev"}
+    log = ready.folder / "bitbake-cookerdaemon.log"
+    log.unlink()
+    assert ready.bitbake("-n", IMAGE, env={**secrets, **others}).returncode == 0
+    text = log.read_text()
+    for name, value in others.items():
+        assert f"{name!r}: {value!r}" in text
+    for name, value in secrets.items():
+        assert f"{name!r}: {value!r}" not in text
+        stars = "*" * len(repr(value)[1:-1].encode())
+        assert re.search(rf"""'{name}': (['"]){re.escape(stars)}\1""", text), name
 
 
 @pytest.fixture(scope="module")

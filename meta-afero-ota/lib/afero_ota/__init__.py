@@ -4,6 +4,6 @@
 __version__ = "1.0.0"
 
 # Read by BitBake's addpylib: functions of these modules, called by their full name in a task, become part of its signature.
-# BitBake 2.8 inspects every public callable of them, and stumbles over those of `typing`: these modules import it for
-# annotations only.
-BBIMPORTS = ["files", "manifest", "payload", "record", "report", "slot", "tasks"]
+# BitBake 2.8 inspects everything public in them that can be called, and fails on what `typing` has: import it for annotations
+# only (TYPE_CHECKING).
+BBIMPORTS = ["tasks"]

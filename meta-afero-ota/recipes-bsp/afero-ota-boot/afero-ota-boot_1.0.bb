@@ -45,6 +45,7 @@ do_compile() {
     } > ${B}/boot.cmd
     mkimage -A ${UBOOT_ARCH} -T script -C none -n afero-ota -d ${B}/boot.cmd ${B}/boot.scr
 }
+do_compile[file-checksums] += "${AFERO_OTA_LIBRARY}/slot.py:True"
 
 do_deploy() {
     install -m 0644 ${B}/boot.scr ${DEPLOYDIR}/boot.scr

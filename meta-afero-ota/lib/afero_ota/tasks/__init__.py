@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""The tasks of afero-ota.bbclass: values out of the datastore, one call of the library, messages.
+
+This package is the only part of the library that knows BitBake. Which change reruns which task:
+
+- BitBake hashes the functions of this module without a leading underscore, and the variables that they name literally, into
+  the tasks that call them by their full name. So these functions decide what is in the image and its payload, and call
+  `d.getVar("NAME")`; what must not count is excluded by name in the layer's configuration.
+- The modules that they call are in the tasks' `[file-checksums]`, in the classes.
+- Functions with a leading underscore, and the other modules of this package, talk to people and to the cloud only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+import bb
+
+from .. import config, context, errors, files, journal, manifest, publish, rollout, service, slot, text
+from .. import payload as payloads
+from .. import record as records
+from .. import report as reports
+from . import parsing as parsing  # for the classes and the layer's configuration
+from .configuration import conf_path, environment, hide_secrets, load, no_file, record_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Callable
+
+DATA_FOLDER = "/data"
+
+
+def slot_settings(d: Any) -> None:
+    """Part of do_rootfs: the files that make this root file system one of two slots, and its user data elsewhere."""
+    root, disk = d.getVar("IMAGE_ROOTFS"), d.getVar("AFERO_OTA_DISK").strip()
+    boot_files = [
+        d.getVar("AFERO_OTA_BOOT_KERNEL").strip(),
+        d.getVar("AFERO_OTA_BOOT_FDT").strip(),
+        d.getVar("AFERO_OTA_BOOT_INITRAMFS").strip(),
+    ]
+    with _errors():
+        slot.write_settings(
+            root,
+            d.getVar("AFERO_OTA_COMPATIBLE").strip(),
+            disk,
+            [path for path in boot_files if path],
+            d.getVar("AFERO_OTA_KEEP").split(),
+        )
+        slot.use_data_partition(root, slot.partition(disk, 4), DATA_FOLDER, d.getVar("AFERO_OTA_DATA_PATHS").split())
+
+
+def slot_contents(d: Any) -> None:
+    """Last part of do_image: manifest and listing of the finished root file system."""
+    with _errors():
+        for warning in slot.write_contents(d.getVar("IMAGE_ROOTFS")):
+            bb.warn(warning)
+
+
+def create_record(d: Any) -> None:
+    """do_create_ota_record: keep the cloud's record for AFERO_OTA_REQUEST in the work folder."""
+    source = record_source(d)
+    if source != "cloud":
+        bb.plain(f'{d.getVar("PN")}: AFERO_OTA_RECORD is "{source}": there is no record to ask the cloud for')
+        return
+    with _errors():
+        wanted = json.loads(d.getVar("AFERO_OTA_REQUEST"))["record"]
+        with _cloud(d) as work:
+            record, created = publish.ensure_record(work, wanted)
+        path = os.path.join(d.getVar("AFERO_OTA_RECORD_DIR"), records.FILE_NAME)
+        files.write_text(path, records.dumps(records.as_created(record)))
+        verb = "created" if created else "found"
+        _plain(
+            f"OTA record {verb}: {record.name} {record.version}, versionNumber {record.version_number}, id {record.id}"
+        )
+
+
+def install_record(d: Any) -> None:
+    """Part of do_rootfs: /etc/full-ota-record.json in the root file system, and a copy beside the image for packaging."""
+    source = record_source(d)
+    with _errors():
+        if source == "offline":
+            record = records.offline(json.loads(d.getVar("AFERO_OTA_REQUEST"))["record"])
+        elif source == "cloud":
+            record = records.read(os.path.join(d.getVar("AFERO_OTA_RECORD_DIR"), records.FILE_NAME))
+        else:
+            record = records.read(source)
+        records.install(record, d.getVar("IMAGE_ROOTFS"))
+        folder, name, link = d.getVar("IMGDEPLOYDIR"), d.getVar("IMAGE_NAME"), d.getVar("IMAGE_LINK_NAME")
+        copy = f"{name}.{records.FILE_NAME}"
+        files.write_text(os.path.join(folder, copy), records.dumps(records.as_created(record)))
+        if link and link != name:
+            os.symlink(copy, os.path.join(folder, f"{link}.{records.FILE_NAME}"))
+
+
+def package(d: Any) -> None:
+    """do_package_ota: the image archive as payload, manifest and report beside it, all handed to sstate."""
+    deployed, fstype = d.getVar("DEPLOY_DIR_IMAGE"), d.getVar("AFERO_OTA_IMAGE_FSTYPE").strip()
+    payload = d.getVar("AFERO_OTA_PAYLOAD")
+    image = os.path.join(deployed, d.getVar("IMAGE_LINK_NAME") or d.getVar("IMAGE_NAME"))
+    target = os.path.join(d.getVar("AFERO_OTA_STAGING"), os.path.relpath(payload, deployed))
+    with _errors():
+        record = records.read(f"{image}.{records.FILE_NAME}")
+        made = payloads.package(f"{image}.{fstype}", target, _progress(d))
+        manifest.write(
+            made,
+            {
+                "image": d.getVar("PN"),
+                "machine": d.getVar("MACHINE"),
+                "distro": f"{d.getVar('DISTRO')} {d.getVar('DISTRO_VERSION')}",
+                "fstype": fstype,
+                "version": record.version,
+                "record": dict(record.fields),
+                "buildTime": manifest.build_time(d.getVar("SOURCE_DATE_EPOCH")),
+                "layers": layers(d),
+                "packages": manifest.packages(f"{image}.manifest"),
+            },
+        )
+        files.write_text(target + reports.SUFFIX, reports.markdown(manifest.read(target)))
+        _plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {payload}")
+
+
+def layers(d: Any) -> dict[str, str]:
+    """The layers that have a revision: name to `branch:revision`, with a mark when a layer has local changes."""
+    import oe.buildcfg  # here, since a layer listed before OE-Core is parsed before OE-Core's library can be found
+
+    return {
+        name: f"{branch}:{revision}{' (modified)' if modified else ''}"
+        for _, name, branch, revision, modified in oe.buildcfg.get_layer_revisions(d)
+        if revision.isalnum()  # not "<unknown>": the layer is in no repository
+    }
+
+
+def upload(d: Any) -> None:
+    """do_upload_ota: put the payload into the cloud, offered to its device type, unless it is there already."""
+    with _errors(), _cloud(d) as work:
+        _publish(d, work)
+
+
+def deploy(d: Any) -> None:
+    """do_deploy_ota: as upload, then push to AFERO_OTA_DEVICES."""
+    with _errors():
+        devices = rollout.read_devices(rollout.split_ids(d.getVar("AFERO_OTA_DEVICES")), d.getVar("TOPDIR"))
+        with _cloud(d) as work:
+            done = _publish(d, work)
+            if not devices:
+                bb.plain(
+                    'AFERO_OTA_DEVICES names no device, so nothing was pushed; write: AFERO_OTA_DEVICES = "ID ID" or "@file"'
+                )
+                return
+            outcomes = rollout.push(work, rollout.Image(done.image_id, done.record.version_number), devices)
+        for outcome in outcomes:
+            _plain(f"device {outcome.device_id}: {outcome.result}" + (f", {outcome.detail}" if outcome.detail else ""))
+        failed = [outcome.device_id for outcome in outcomes if not outcome.ok]
+        if failed:
+            raise errors.OtaError(
+                f"not pushed: {' '.join(failed)}. Mend what is said above and run the same command again."
+            )
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """An error of the library ends the task with its message and no traceback."""
+    try:
+        yield
+    except errors.OtaError as error:
+        bb.fatal(text.message(error))
+
+
+def _note(message: str) -> None:
+    bb.note(text.visible(message))
+
+
+def _plain(message: str) -> None:
+    bb.plain(text.visible(message))
+
+
+@contextlib.contextmanager
+def _cloud(d: Any) -> Iterator[context.Context]:
+    """A client for the image's partner and device type, the image's journal, and BitBake's log and progress bar."""
+    # a task's environment is empty but for PATH and its like: give back the proxy and the certificates
+    os.environ.update(bb.fetch2.get_fetcher_environment(d))
+    hide_secrets(d)
+    if not conf_path(d) and not environment(d):
+        raise errors.ConfigError([no_file()])
+    cloud = service.connect(load(d, config.PUBLISH_NEEDS), log=_note)
+    with journal.Journal(d.getVar("AFERO_OTA_JOURNAL")) as log:
+        progress = _progress(d)
+        yield context.Context(
+            cloud, log, _note, lambda what, done, total: progress(done, total) if what == "uploading" else None
+        )
+
+
+def _publish(d: Any, work: context.Context) -> publish.Publication:
+    path = d.getVar("AFERO_OTA_PAYLOAD")
+    record = records.OtaRecord(manifest.read(path).get("record") or {})
+    done = publish.publish_file(work, record, path)
+    for warning in done.warnings:
+        bb.warn(text.visible(warning))
+    verb = "uploaded" if done.changed else "nothing to do, uploaded before"
+    _plain(
+        f"OTA image {record.name} {record.version} {verb}: versionNumber {record.version_number}, image id {done.image_id}, {path}"
+    )
+    return done
+
+
+def _progress(d: Any) -> Callable[[int, int], None]:
+    """A callback that moves BitBake's own progress bar, once a percent."""
+    last = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        percent = 100 * done // total if total else 100
+        if percent != last:
+            last = percent
+            bb.event.fire(bb.build.TaskProgress(percent), d)
+
+    return report

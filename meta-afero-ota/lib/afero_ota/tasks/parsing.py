@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What happens while an image recipe is parsed: its configuration is checked, and what its tasks need is set.
+
+A fault skips the recipe, with all faults in the reason. That stops a build that wants this image before its first task, and
+no other build.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import importlib.util
+import json
+import os
+from typing import TYPE_CHECKING
+
+import bb
+
+from .. import checks, config, credentials, errors, text
+from .. import record as records
+from .configuration import conf_path, hide_secrets, load, no_file, record_source
+
+if TYPE_CHECKING:
+    from typing import Any
+
+SLOT_FSTYPES = ("tar", "tar.gz", "tar.xz", "tar.zst")
+
+
+def library(d: Any) -> str:
+    """The folder of this library; what is being parsed depends on its files from now on.
+
+    BitBake imports the library while it parses the configuration, and does not watch it. Without this, a server that stays in
+    memory would go on with the old library, and BitBake 2.8 would use cached recipes with its signatures.
+    """
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for path in sorted(glob.glob(f"{folder}/**/*.py", recursive=True)):
+        bb.parse.mark_dependency(d, path)
+    return folder
+
+
+def configure(d: Any) -> None:
+    """Check the configuration of an image, set AFERO_OTA_REQUEST and AFERO_OTA_PAYLOAD, and connect its tasks."""
+    library(d)
+    hide_secrets(d)
+    path, source = conf_path(d), record_source(d)
+    for file in filter(None, (path, source if source not in ("cloud", "offline") else "")):
+        bb.parse.mark_dependency(d, file)
+    faults = _variable_faults(d)
+    needs: tuple[str, ...] = ()
+    if source == "cloud":
+        # secrets may come from the environment, which the parse cache does not know
+        d.setVar("BB_DONT_CACHE", "1")
+        needs = (*config.RECORD_NEEDS, *config.PUBLISH_NEEDS)
+        if not path:
+            faults.append(no_file())
+        faults += _missing_modules()
+    warnings: tuple[str, ...] = ()
+    try:
+        settings = load(d, needs)
+        warnings = settings.warnings
+        request = _request(d, settings, source)
+    except errors.ConfigError as error:
+        warnings = warnings or error.warnings
+        faults += error.faults or [errors.Fault("AFERO_OTA_CONF", str(error), "then run the same command again")]
+    if faults:
+        raise bb.parse.SkipRecipe(text.visible_lines(errors.ConfigError(faults, warnings)))
+    for warning in warnings:
+        bb.warn(text.visible(warning))
+    d.setVar("AFERO_OTA_REQUEST", json.dumps(request, sort_keys=True))
+    d.setVar("AFERO_OTA_PAYLOAD", os.path.join("${AFERO_OTA_DEPLOYDIR}", os.path.basename(settings.image_file)))
+    if source == "cloud":
+        d.appendVarFlag("do_rootfs", "depends", " ${PN}:do_create_ota_record")
+    elif source != "offline":
+        d.appendVarFlag("do_rootfs", "file-checksums", f" {records.find_file(source)}:True")
+
+
+def configure_slots(d: Any) -> None:
+    """Check what an image for two slots adds to the configuration."""
+    fstype = d.getVar("AFERO_OTA_IMAGE_FSTYPE").strip()
+    if fstype not in SLOT_FSTYPES:
+        problem = f'is "{fstype}", but sysupgrade installs archives only ({", ".join(SLOT_FSTYPES)})'
+        fault = errors.Fault("AFERO_OTA_IMAGE_FSTYPE", problem, 'write: AFERO_OTA_IMAGE_FSTYPE = "tar.gz"')
+        raise bb.parse.SkipRecipe(str(errors.ConfigError([fault])))
+
+
+def _variable_faults(d: Any) -> list[errors.Fault]:
+    """Misspelt variables, secrets that were made variables, and a switch that is neither on nor off."""
+    names = {name.split(":")[0] for name in d if name.startswith("AFERO_OTA_")}
+    secrets = names & set(credentials.SECRETS.values())
+    faults = config.unknown_names(names - secrets, {name for name in names if d.getVarFlag(name, "doc")})
+    faults += [
+        errors.Fault(
+            name,
+            "a secret is the value of a BitBake variable, which ends up in testdata.json, signatures and logs",
+            "remove it from the configuration and from BB_ENV_PASSTHROUGH_ADDITIONS; write it in the AFERO_OTA_CONF file, or export it",
+        )
+        for name in sorted(secrets)
+    ]
+    switch = d.getVar("AFERO_OTA_AB").strip()
+    if switch not in ("", "0", "1"):
+        remedy = 'write: AFERO_OTA_AB = "1" for two system slots'
+        faults.append(errors.Fault("AFERO_OTA_AB", f'is "{switch}", expected 0 or 1', remedy))
+    return faults
+
+
+def _missing_modules() -> list[errors.Fault]:
+    if importlib.util.find_spec("requests") is not None:
+        return []
+    problem = errors.missing_module("requests", "python3-requests", "requests")
+    return [errors.Fault("requests", problem, "then run the same command again")]
+
+
+def _request(d: Any, settings: config.Config, source: str) -> dict[str, Any]:
+    """What is asked of the cloud, or of the offline record, in public values only."""
+    if source == "offline":
+        settings = dataclasses.replace(
+            settings,
+            name=settings.name or d.getVar("PN")[: checks.NAME_LIMIT],
+            version=settings.version or d.getVar("DISTRO_VERSION") or "0",
+            build_number=settings.build_number or "0",
+        )
+    body = records.wanted(settings)
+    if source == "cloud":
+        return {"record": body, "service": settings.service_url, "partner": settings.partner_id}
+    if source == "offline":
+        return {"record": body}
+    version = body["version"] if settings.version and settings.build_number else ""
+    _check_given(records.read(source), source, settings.name, version)
+    return {"record": None}
+
+
+def _check_given(record: records.OtaRecord, path: str, name: str, version: str) -> None:
+    pairs = (("name", record.name, name), ("version", record.version, version))
+    faults = [
+        errors.Fault(
+            field,
+            f"the record {path} has {there!r}, the configuration says {said!r}",
+            "make the record again, or correct the configuration",
+        )
+        for field, there, said in pairs
+        if said and there != said
+    ]
+    if faults:
+        raise errors.ConfigError(faults)
