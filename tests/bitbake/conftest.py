@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Builds that tests share: the sources of a release once per run, a build folder per fixture that asks for one."""
+"""What the tests of builds share: the sources of each release, and fresh folders for build folders."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ from rehearsal.folders import cache_folder
 _missing: dict[str, str] = {}
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--dry-run", action="store_true", help="also dry-run the image of every board, several minutes each"
     )
@@ -31,17 +33,18 @@ def open_workspace(release: str) -> Workspace:
 
 
 @pytest.fixture(scope="session", params=sorted(RELEASES))
-def any_release(request):
-    return open_workspace(request.param)
+def any_release(request: pytest.FixtureRequest) -> Workspace:
+    release: str = request.param
+    return open_workspace(release)
 
 
 @pytest.fixture(scope="session")
-def scarthgap():
+def scarthgap() -> Workspace:
     return open_workspace("scarthgap")
 
 
 @pytest.fixture(scope="module")
-def folder(request):
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A fresh folder for build folders, with a short path that the build user can reach."""
     path = cache_folder() / "work" / "tests" / request.module.__name__.rpartition(".")[2]
     shutil.rmtree(path, ignore_errors=True)

@@ -10,11 +10,14 @@ import re
 import subprocess
 import tarfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
-from rehearsal.build import Build
+from rehearsal.build import Build, Result, Workspace
 from rehearsal.service import RunningService
 
 IMAGE = "core-image-minimal"
@@ -24,18 +27,18 @@ SECRETS = {"userpw": "canary-pw-9f2c", "auth-string": "Y2FuYXJ5LWNsaWVudDpjYW5hc
 
 
 @pytest.fixture(scope="module")
-def service():
+def service() -> Iterator[RunningService]:
     with RunningService(conf=SECRETS) as running:
         running.share()
         yield running
 
 
-def cloud(service, number, more=""):
+def cloud(service: RunningService, number: int, more: str = "") -> str:
     return INHERIT + f'AFERO_OTA_CONF = "{service.conf}"\nAFERO_OTA_BUILD_NUMBER = "{number}"\n{more}\n'
 
 
 @pytest.fixture(scope="module")
-def build(scarthgap, folder, service):
+def build(scarthgap: Workspace, folder: Path, service: RunningService) -> Build:
     """One build folder whose image was built once, with build number 1 and a record of the cloud."""
     build = scarthgap.build(folder / "main", cloud(service, 1))
     done = build.bitbake(IMAGE)
@@ -44,7 +47,7 @@ def build(scarthgap, folder, service):
 
 
 @pytest.fixture
-def ready(build, service):
+def ready(build: Build, service: RunningService) -> Build:
     """The shared build folder, back at build number 1."""
     build.local_conf = cloud(service, 1)
     done = build.bitbake(IMAGE)
@@ -52,25 +55,27 @@ def ready(build, service):
     return build
 
 
-def payload(build, image=IMAGE):
+def payload(build: Build, image: str = IMAGE) -> Path:
     return build.deploy / f"{image}-ota" / "hub_update.bin"
 
 
-def record_in(path):
+def record_in(path: Path) -> bytes:
     with tarfile.open(path) as archive:
         member = archive.getmember("./etc/full-ota-record.json")
         assert (member.uid, member.gid, member.mode) == (0, 0, 0o644)
         assert archive.getmember("./etc/full_ota_record.json").linkname == "full-ota-record.json"
-        return archive.extractfile(member).read()
+        stream = archive.extractfile(member)
+        assert stream
+        return stream.read()
 
 
-def cloud_records(service):
+def cloud_records(service: RunningService) -> dict[str, dict[str, Any]]:
     url = f"{service.url}/v1/ota/partners/{service.partner_id}/pool/types/5?size=500"
     answer = requests.get(url, headers={"Authorization": f"Bearer {service.token()}"}, timeout=30)
     return {record["version"]: record for record in answer.json()["content"]}
 
 
-def fails(build, *arguments, env=None):
+def fails(build: Build, *arguments: str, env: dict[str, str] | None = None) -> Result:
     """Run bitbake, expect a refusal without a traceback, return what it said."""
     done = build.bitbake(*arguments, env=env)
     assert done.returncode != 0, done.output
@@ -78,7 +83,7 @@ def fails(build, *arguments, env=None):
     return done
 
 
-def test_a_foreign_image_gets_the_record_that_the_cloud_has(ready, service):
+def test_an_image_that_somebody_else_wrote_gets_the_record_of_the_cloud(ready: Build, service: RunningService) -> None:
     inside = json.loads(record_in(payload(ready)))
     there = cloud_records(service)["1.0.1"]
     assert {key: inside[key] for key in ("id", "name", "version", "versionNumber")} == {
@@ -86,7 +91,7 @@ def test_a_foreign_image_gets_the_record_that_the_cloud_has(ready, service):
     }
 
 
-def test_the_manifest_tells_what_the_payload_is(ready):
+def test_the_manifest_describes_the_payload(ready: Build) -> None:
     manifest = json.loads((payload(ready).parent / "hub_update.bin.manifest.json").read_text())
     content = payload(ready).read_bytes()
     assert (manifest["sha256"], manifest["size"]) == (hashlib.sha256(content).hexdigest(), len(content))
@@ -98,19 +103,21 @@ def test_the_manifest_tells_what_the_payload_is(ready):
     assert "hello-data" in manifest["packages"]
 
 
-def test_the_report_says_the_same_for_people(ready):
+def test_the_report_describes_the_payload_for_people(ready: Build) -> None:
     report = (payload(ready).parent / "hub_update.bin.report.md").read_text()
     assert report.startswith("# Gateway 1.0.1\n")
     assert re.search(r"^\| hello-data \| \S+ \|$", report, re.M)
 
 
-def test_a_second_build_runs_no_task_of_ours(ready):
+def test_a_second_build_does_not_run_the_tasks_of_the_class(ready: Build) -> None:
     again = ready.bitbake(IMAGE)
     assert again.returncode == 0
     assert again.ran(IMAGE) & (OURS | {"do_rootfs"}) == set()
 
 
-def test_upload_puts_exactly_the_payload_into_the_cloud_and_a_second_upload_finds_nothing_to_do(ready, service):
+def test_upload_puts_the_payload_into_the_cloud_and_a_second_upload_finds_nothing_to_do(
+    ready: Build, service: RunningService
+) -> None:
     first = ready.bitbake("-c", "upload_ota", IMAGE)
     assert first.returncode == 0, first.output
     assert str(payload(ready)) in first.output
@@ -122,13 +129,15 @@ def test_upload_puts_exactly_the_payload_into_the_cloud_and_a_second_upload_find
     assert service.sim.stats()["associations"] == 1
 
 
-def test_upload_and_deploy_are_no_part_of_a_build(ready):
+def test_a_build_does_not_upload_or_deploy(ready: Build) -> None:
     graph = ready.bitbake("-n", "-f", "-C", "rootfs", IMAGE)
     assert graph.ran(IMAGE) & OURS >= {"do_package_ota"}
     assert graph.ran(IMAGE) & {"do_upload_ota", "do_deploy_ota"} == set()
 
 
-def test_a_new_build_number_reruns_record_rootfs_and_payload_and_nothing_of_other_recipes(ready, service):
+def test_a_new_build_number_reruns_record_rootfs_and_payload_and_nothing_of_other_recipes(
+    ready: Build, service: RunningService
+) -> None:
     before = payload(ready).read_bytes()
     ready.local_conf = cloud(service, 2)
     done = ready.bitbake(IMAGE)
@@ -139,7 +148,7 @@ def test_a_new_build_number_reruns_record_rootfs_and_payload_and_nothing_of_othe
     assert json.loads(record_in(payload(ready)))["version"] == "1.0.2"
 
 
-def test_a_changed_password_rebuilds_nothing(ready, service):
+def test_a_changed_password_rebuilds_nothing(ready: Build, service: RunningService) -> None:
     other = service.folder / "other-conf.json"
     other.write_text(json.dumps({**json.loads(service.conf.read_text()), "userpw": "changed"}))
     ready.local_conf = cloud(service, 1).replace(str(service.conf), str(other))
@@ -148,7 +157,9 @@ def test_a_changed_password_rebuilds_nothing(ready, service):
     assert done.ran(IMAGE) & (OURS | {"do_rootfs"}) == set()
 
 
-def test_a_record_that_was_lost_locally_is_found_again_and_gives_the_same_payload(ready, service):
+def test_a_record_that_was_lost_locally_is_found_again_and_gives_the_same_payload(
+    ready: Build, service: RunningService
+) -> None:
     before, records = payload(ready).read_bytes(), len(cloud_records(service))
     assert ready.bitbake("-c", "cleansstate", IMAGE).returncode == 0
     done = ready.bitbake(IMAGE)
@@ -158,7 +169,9 @@ def test_a_record_that_was_lost_locally_is_found_again_and_gives_the_same_payloa
     assert len(cloud_records(service)) == records
 
 
-def test_a_build_from_a_shared_state_mirror_takes_the_payload_from_there(ready, scarthgap, folder, service):
+def test_a_build_from_a_shared_state_mirror_takes_the_payload_from_there(
+    ready: Build, scarthgap: Workspace, folder: Path, service: RunningService
+) -> None:
     mirror = f'SSTATE_MIRRORS = "file://.* file://{ready.sstate_dir}/PATH;downloadfilename=PATH"\n'
     second = scarthgap.build(folder / "second", cloud(service, 1, mirror))
     done = second.bitbake(IMAGE)
@@ -168,7 +181,7 @@ def test_a_build_from_a_shared_state_mirror_takes_the_payload_from_there(ready, 
     assert payload(second).read_bytes() == payload(ready).read_bytes()
 
 
-def test_deploy_pushes_to_the_named_devices_and_never_twice(ready, service):
+def test_deploy_pushes_to_the_named_devices_and_never_twice(ready: Build, service: RunningService) -> None:
     service.sim.register("device-1")
     devices = service.folder / "devices.txt"
     devices.write_text("device-1  # the first hub\n")
@@ -178,17 +191,18 @@ def test_deploy_pushes_to_the_named_devices_and_never_twice(ready, service):
         assert done.returncode == 0, done.output
     assert service.sim.stats()["pushes"] == {"device-1": 1}
     offered = service.sim.update("device-1")
+    assert offered
     assert offered["versionNumber"] == json.loads(record_in(payload(ready)))["versionNumber"]
     assert offered["sha256"] == hashlib.sha256(payload(ready).read_bytes()).hexdigest()
 
 
-def test_deploy_without_devices_uploads_and_says_so(ready):
+def test_deploy_without_devices_uploads_and_says_so(ready: Build) -> None:
     done = ready.bitbake("-c", "deploy_ota", IMAGE)
     assert done.returncode == 0, done.output
     assert "AFERO_OTA_DEVICES names no device" in done.output
 
 
-def test_another_content_under_an_uploaded_version_is_refused_with_the_remedy(ready, service):
+def test_a_changed_image_under_an_uploaded_version_is_refused(ready: Build, service: RunningService) -> None:
     assert ready.bitbake("-c", "upload_ota", IMAGE).returncode == 0
     ready.local_conf = cloud(service, 1, 'HELLO:pn-hello-data = "changed"')
     said = fails(ready, "-c", "upload_ota", IMAGE).output
@@ -196,7 +210,7 @@ def test_another_content_under_an_uploaded_version_is_refused_with_the_remedy(re
     assert "AFERO_OTA_BUILD_NUMBER" in said
 
 
-def test_no_secret_is_in_any_file_or_output_of_a_build(ready, service):
+def test_no_secret_is_in_any_file_or_output_of_a_build(ready: Build, service: RunningService) -> None:
     secrets = {"AFERO_OTA_USERNAME": "dev@example.com", "AFERO_OTA_USERPW": SECRETS["userpw"]}
     env = {**secrets, "AFERO_OTA_AUTH_STRING": SECRETS["auth-string"]}
     outputs = [
@@ -235,7 +249,7 @@ def test_only_the_secrets_are_overwritten_in_the_log_of_the_server(ready: Build)
 
 
 @pytest.fixture(scope="module")
-def offline(scarthgap, folder):
+def offline(scarthgap: Workspace, folder: Path) -> Build:
     """A build folder without an account."""
     build = scarthgap.build(folder / "offline", INHERIT)
     done = build.bitbake(IMAGE)
@@ -244,31 +258,31 @@ def offline(scarthgap, folder):
 
 
 @pytest.fixture
-def plain(offline):
+def plain(offline: Build) -> Build:
     offline.local_conf = INHERIT
     return offline
 
 
-def test_without_an_account_the_record_is_offline_and_no_task_asks_the_cloud(plain):
+def test_without_an_account_the_record_is_offline_and_no_task_asks_the_cloud(plain: Build) -> None:
     assert plain.bitbake(IMAGE).returncode == 0
     record = json.loads(record_in(payload(plain)))
     assert (record["id"], record["versionNumber"], record["name"]) == ("", "0", IMAGE)
     assert "do_create_ota_record" not in plain.bitbake("-n", "-C", "rootfs", IMAGE).ran(IMAGE)
 
 
-def test_an_image_with_an_offline_record_is_not_uploaded(plain, service):
+def test_an_image_with_an_offline_record_is_not_uploaded(plain: Build, service: RunningService) -> None:
     plain.local_conf = INHERIT + f'AFERO_OTA_CONF = "{service.conf}"\nAFERO_OTA_RECORD = "offline"\n'
     said = fails(plain, "-c", "upload_ota", IMAGE).output
     assert "offline record" in said
     assert 'AFERO_OTA_RECORD = "cloud"' in said
 
 
-def test_upload_without_an_account_names_the_missing_line(plain):
+def test_upload_without_an_account_names_the_missing_line(plain: Build) -> None:
     assert 'write: AFERO_OTA_CONF = "' in fails(plain, "-c", "upload_ota", IMAGE).output
 
 
 @pytest.mark.parametrize("spelling", ["full-ota-record.json", "full_ota_record.json"])
-def test_a_record_made_earlier_is_taken_from_its_classic_place_under_either_name(plain, spelling):
+def test_a_record_made_earlier_is_taken_from_its_classic_place_under_either_name(plain: Build, spelling: str) -> None:
     record = {
         "id": "11561",
         "name": "Gateway",
@@ -293,14 +307,14 @@ def test_a_record_made_earlier_is_taken_from_its_classic_place_under_either_name
         path.unlink()
 
 
-def test_two_images_in_one_build_folder_keep_their_own_payloads(plain):
+def test_two_images_in_one_build_folder_keep_their_own_payloads(plain: Build) -> None:
     done = plain.bitbake(IMAGE, "other-image")
     assert done.returncode == 0, done.output
     names = [json.loads(record_in(payload(plain, image)))["name"] for image in (IMAGE, "other-image")]
     assert names == [IMAGE, "other-image"]
 
 
-def test_two_machines_in_one_build_folder_keep_their_own_payloads(plain):
+def test_two_machines_in_one_build_folder_keep_their_own_payloads(plain: Build) -> None:
     before = payload(plain).stat().st_mtime_ns
     plain.local_conf += 'MACHINE = "other-hub"\n'
     done = plain.bitbake(IMAGE)
@@ -312,7 +326,7 @@ def test_two_machines_in_one_build_folder_keep_their_own_payloads(plain):
 
 
 @pytest.mark.parametrize("fstype", ["tar.xz", "tar.zst", "ext4.gz", "squashfs"])
-def test_the_payload_is_the_image_of_the_chosen_type(plain, fstype):
+def test_the_payload_is_the_image_of_the_chosen_type(plain: Build, fstype: str) -> None:
     plain.local_conf = INHERIT + f'AFERO_OTA_IMAGE_FSTYPE = "{fstype}"\n'
     done = plain.bitbake(IMAGE)
     assert done.returncode == 0, done.output
@@ -320,14 +334,14 @@ def test_the_payload_is_the_image_of_the_chosen_type(plain, fstype):
     assert payload(plain).read_bytes() == image.read_bytes()
 
 
-def test_the_payload_may_have_another_name(plain):
+def test_the_payload_may_have_another_name(plain: Build) -> None:
     plain.local_conf = INHERIT + 'AFERO_OTA_IMAGE_FILE = "gateway.img"\n'
     assert plain.bitbake(IMAGE).returncode == 0
     names = ["gateway.img", "gateway.img.manifest.json", "gateway.img.report.md"]
     assert sorted(os.listdir(payload(plain).parent)) == names
 
 
-def test_packaging_takes_no_second_copy_of_the_image(plain):
+def test_packaging_does_not_copy_the_image(plain: Build) -> None:
     assert plain.bitbake("-c", "cleansstate", IMAGE).returncode == 0
     assert plain.bitbake(IMAGE).returncode == 0
     [image] = [path for path in plain.deploy.glob(f"{IMAGE}-*.tar.gz") if not path.is_symlink()]
@@ -361,7 +375,9 @@ def test_packaging_takes_no_second_copy_of_the_image(plain):
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )
-def test_faults_of_the_configuration_are_reported_together_before_the_first_task(plain, lines, said):
+def test_faults_of_the_configuration_are_reported_together_before_the_first_task(
+    plain: Build, lines: str, said: list[str]
+) -> None:
     plain.local_conf = INHERIT + lines + "\n"
     done = fails(plain, IMAGE)
     assert done.tasks == set()
@@ -369,12 +385,12 @@ def test_faults_of_the_configuration_are_reported_together_before_the_first_task
         assert text in done.output
 
 
-def test_a_fault_in_one_image_does_not_stop_another(plain):
+def test_a_fault_in_one_image_does_not_stop_another(plain: Build) -> None:
     plain.local_conf = INHERIT + f'AFERO_OTA_SERVICE_URL:pn-{IMAGE} = "nonsense"\n'
     assert plain.bitbake("other-image").returncode == 0
 
 
-def test_the_class_costs_little_time(scarthgap, folder, capsys):
+def test_the_class_costs_little_time(scarthgap: Workspace, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seconds = {}
     for name, conf in (("without", ""), ("with", INHERIT)):
         build = scarthgap.build(folder / f"time-{name}", conf)
@@ -388,7 +404,7 @@ def test_the_class_costs_little_time(scarthgap, folder, capsys):
     assert seconds["with"] < seconds["without"] + 10
 
 
-def test_the_journey_works_on_both_releases(any_release, folder):
+def test_the_journey_works_on_both_releases(any_release: Workspace, folder: Path) -> None:
     with RunningService() as running:
         running.share()
         build = any_release.build(folder / f"journey-{any_release.release}", cloud(running, 5))

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The layer by the Yocto Project's own measure."""
+"""What the Yocto Project asks of a layer."""
 
 from __future__ import annotations
 
+from pathlib import Path
 
-def test_yocto_check_layer_passes(any_release, folder):
+from rehearsal.build import Workspace
+
+
+def test_yocto_check_layer_passes(any_release: Workspace, folder: Path) -> None:
     """Documents, compatibility, parsing, and that adding the layer changes no signature."""
     build = any_release.build(folder / any_release.release)
     layers = build.folder / "conf" / "bblayers.conf"

@@ -15,35 +15,42 @@ import subprocess
 import tarfile
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
-from rehearsal.build import Result
+from rehearsal.build import Result, Workspace
 from rehearsal.service import RunningService
 
 IMAGE = "core-image-minimal"
-# the user's name is no secret
+# the user's name is not a secret
 SECRETS = {"userpw": "canary-pw-51d0", "auth-string": "Y2FuYXJ5LTUxZDA6Y2FuYXJ5LXNlY3JldA=="}
 
 
 @pytest.fixture(scope="module")
-def service():
+def service() -> Iterator[RunningService]:
     with RunningService(conf=SECRETS) as running:
         running.share()
         yield running
 
 
+# the machine that filled the cache, what others need to use it, and what was fetched from it
+Shared = tuple["Machine", dict[str, str], list[str]]
+
+
 class Machine:
     """An empty folder in which somebody types `kas build`."""
 
-    def __init__(self, workspace, folder, service):
+    def __init__(self, workspace: Workspace, folder: Path, service: RunningService) -> None:
         self.workspace, self.service, self.build = workspace, service, folder / "build"
         folder.mkdir()
         os.chown(folder, workspace.user.pw_uid, workspace.user.pw_gid)
         self.sstate = self.build / "sstate-cache"
 
-    def kas_build(self, number, *files, **env) -> Result:
+    def kas_build(self, number: int, *files: str, **env: str) -> Result:
         """A release build with a record of the cloud."""
         names = ("kas/hermetic.yml", *self.workspace.files[1:-1], "kas/release.yml", *files)
         configuration = ":".join(str(self.workspace.project / name) for name in names)
@@ -58,32 +65,34 @@ class Machine:
         return done
 
     @property
-    def payload(self):
+    def payload(self) -> Path:
         return self.build / "tmp" / "deploy" / "images" / "qemuarm" / f"{IMAGE}-ota" / "hub_update.bin"
 
-    def record(self):
-        """The record that the payload carries; the manifest must agree with both."""
+    def record(self) -> dict[str, Any]:
+        """The record in the payload. The manifest must agree with the payload and with the record."""
         manifest = json.loads((self.payload.parent / "hub_update.bin.manifest.json").read_text())
         assert manifest["sha256"] == hashlib.sha256(self.payload.read_bytes()).hexdigest()
         with tarfile.open(self.payload) as archive:
-            record = json.loads(archive.extractfile("./etc/full-ota-record.json").read())
+            stream = archive.extractfile("./etc/full-ota-record.json")
+            assert stream
+            record: dict[str, Any] = json.loads(stream.read())
         assert manifest["record"] == record
         return record
 
 
 @contextlib.contextmanager
-def web_server(folder):
-    """A web server over a folder; yields its address and the paths that were asked for and found."""
-    served = []
+def web_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """A web server for a folder; yields its address, and the paths of the files that it served."""
+    served: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_request(self, code="-", size="-"):
+        def log_request(self, code: object = "-", size: object = "-") -> None:
             if self.command == "GET" and code == 200:
                 served.append(self.path)
 
-        def log_message(self, *arguments):
+        def log_message(self, *arguments: object) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
@@ -98,18 +107,19 @@ def web_server(folder):
 
 
 @contextlib.contextmanager
-def hash_server(workspace, database, *options):
+def hash_server(workspace: Workspace, database: Path, *options: str) -> Iterator[str]:
     """A bitbake-hashserv over a database; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        port: int = probe.getsockname()[1]
+    address = f"127.0.0.1:{port}"
     program = str(workspace.folder / "bitbake" / "bin" / "bitbake-hashserv")
     process = subprocess.Popen([program, "--bind", address, "--database", str(database), *options])
     try:
         deadline = time.monotonic() + 30
         while True:
             assert process.poll() is None, "bitbake-hashserv ended"
-            with contextlib.suppress(OSError), socket.create_connection(address.split(":"), timeout=1):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             assert time.monotonic() < deadline, "bitbake-hashserv does not answer"
             time.sleep(0.1)
@@ -120,8 +130,8 @@ def hash_server(workspace, database, *options):
 
 
 @pytest.fixture(scope="module")
-def shared(scarthgap, folder, service):
-    """A machine that filled the cache with build 1, and the servers for others: of hashes read-only, as merge requests have it."""
+def shared(scarthgap: Workspace, folder: Path, service: RunningService) -> Iterator[Shared]:
+    """A machine that filled the cache with build 1, and servers for others. The hash server is read-only, as for merge requests."""
     database = folder / "hashes.db"
     first = Machine(scarthgap, folder / "first", service)
     with hash_server(scarthgap, database) as address:
@@ -133,19 +143,22 @@ def shared(scarthgap, folder, service):
     assert rows(database) == known, "a read-only server took a report"
 
 
-def rows(database):
+def rows(database: Path) -> int:
     """How many task hashes a hash server's database holds."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        return connection.execute("select count(*) from unihashes_v3").fetchone()[0]
+        count: int = connection.execute("select count(*) from unihashes_v3").fetchone()[0]
+    return count
 
 
-def objects(paths):
-    """recipe:task of the shared objects in paths or URLs."""
+def objects(paths: Iterable[object]) -> set[str]:
+    """recipe:task of the shared objects among paths or URLs."""
     fields = [unquote(str(path)).rpartition("/")[2].split(":") for path in paths if str(path).endswith(".tar.zst")]
     return {f"{name[1]}:do_{name[7].partition('_')[2].removesuffix('.tar.zst')}" for name in fields}
 
 
-def test_an_empty_folder_takes_everything_that_can_be_shared_from_the_mirror(shared, scarthgap, folder, service):
+def test_an_empty_folder_takes_everything_that_can_be_shared_from_the_mirror(
+    shared: Shared, scarthgap: Workspace, folder: Path, service: RunningService
+) -> None:
     first, cache, served = shared
     served.clear()
     second = Machine(scarthgap, folder / "second", service)
@@ -160,7 +173,9 @@ def test_an_empty_folder_takes_everything_that_can_be_shared_from_the_mirror(sha
     assert second.record() == first.record()
 
 
-def test_another_build_number_shares_all_but_its_own_record_and_payload(shared, scarthgap, folder, service):
+def test_a_build_with_another_number_shares_everything_but_record_and_payload(
+    shared: Shared, scarthgap: Workspace, folder: Path, service: RunningService
+) -> None:
     first, cache, served = shared
     served.clear()
     third = Machine(scarthgap, folder / "third", service)
@@ -172,7 +187,7 @@ def test_another_build_number_shares_all_but_its_own_record_and_payload(shared, 
     assert third.record()["versionNumber"] != first.record()["versionNumber"]
 
 
-def test_nothing_secret_is_in_what_machines_share(shared, folder):
+def test_nothing_secret_is_in_what_machines_share(shared: Shared, folder: Path) -> None:
     first, _, _ = shared
     files = [*(path for path in first.sstate.rglob("*") if path.is_file()), *folder.glob("hashes.db*")]
     assert len(files) > 20
@@ -188,7 +203,9 @@ def test_nothing_secret_is_in_what_machines_share(shared, folder):
             assert secret.encode() not in content, file
 
 
-def test_builds_in_different_folders_with_the_same_record_give_the_same_payload(any_release, folder, service):
+def test_builds_in_different_folders_with_the_same_record_give_the_same_payload(
+    any_release: Workspace, folder: Path, service: RunningService
+) -> None:
     """Without any cache: the whole image is made twice, in folders whose paths differ in length too."""
     machines = [
         Machine(any_release, folder / f"{any_release.release}-{name}", service) for name in ("a", "another-path")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""AFERO_OTA_AB in real builds: what is in payload and disk image. That it boots is seen in tests/device."""
+"""AFERO_OTA_AB in real builds: what is in the payload and in the disk image. tests/device boots them."""
 
 from __future__ import annotations
 
@@ -7,55 +7,64 @@ import hashlib
 import struct
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
+
+from rehearsal.build import Build, Workspace
 
 IMAGE = "core-image-minimal"
 SLOTS = f"""
 IMAGE_CLASSES:append:pn-{IMAGE} = " afero-ota"
 AFERO_OTA_AB = "1"
-# data only: no kernel to be had, but a file to stand where one is looked for
+# the hermetic build has no kernel, only a file to stand for one
 AFERO_OTA_BOOT_PACKAGES = ""
 AFERO_OTA_BOOT_KERNEL = "/etc/hello"
 AFERO_OTA_SLOT_SIZE = "16M"
 AFERO_OTA_DATA_SIZE = "8M"
 """
-# wic is a repository of its own there, which the hermetic build does not have
+# with wrynose, wic is in a repository of its own, which the hermetic build does not have
 RELEASE = {"scarthgap": "", "wrynose": 'IMAGE_FSTYPES:remove = "wic"\n'}
 FOLDER = "./etc/afero-ota"
 
 
-def built(workspace, folder, more=""):
+def built(workspace: Workspace, folder: Path, more: str = "") -> Build:
     build = workspace.build(folder, SLOTS + RELEASE[workspace.release] + more)
     done = build.bitbake(IMAGE)
     assert done.returncode == 0, done.output
     return build
 
 
-def payload(build):
+def payload(build: Build) -> Path:
     return build.deploy / f"{IMAGE}-ota" / "hub_update.bin"
 
 
+def content_of(archive: tarfile.TarFile, name: str) -> bytes:
+    stream = archive.extractfile(name)
+    assert stream, f"{name} is no file"
+    return stream.read()
+
+
 @pytest.fixture(scope="module")
-def folders(folder):
+def folders(folder: Path) -> dict[str, Build]:
     return {}
 
 
 @pytest.fixture
-def build(any_release, folder, folders):
+def build(any_release: Workspace, folder: Path, folders: dict[str, Build]) -> Build:
     if any_release.release not in folders:
         folders[any_release.release] = built(any_release, folder / any_release.release)
     return folders[any_release.release]
 
 
-def test_the_payload_describes_itself_and_brings_nothing_that_only_sysupgrade_may_write(build):
+def test_the_payload_describes_itself_and_has_no_file_that_only_sysupgrade_may_write(build: Build) -> None:
     with tarfile.open(payload(build)) as archive:
         members = {member.name: member for member in archive.getmembers()}
         texts = {
-            name: archive.extractfile(f"{FOLDER}/{name}").read().decode()
+            name: content_of(archive, f"{FOLDER}/{name}").decode()
             for name in ("compatible", "manifest", "listing", "boot-files", "data-paths")
         }
-        content = {name: archive.extractfile(name).read() for name, member in members.items() if member.isreg()}
+        content = {name: content_of(archive, name) for name, member in members.items() if member.isreg()}
     assert texts["compatible"] == "qemuarm\n"
     assert texts["boot-files"] == "/etc/hello\n"
     assert members["./afero_nv"].linkname == "/data/afero_nv"
@@ -70,26 +79,28 @@ def test_the_payload_describes_itself_and_brings_nothing_that_only_sysupgrade_ma
         if not member.issym():
             assert listed[name][1:] == (str(member.uid), str(member.gid)) == ("0", "0"), name
             assert int(listed[name][0], 16) & 0o7777 == member.mode, name
-    hashes = dict(reversed(line.split("  ")) for line in texts["manifest"].splitlines())
+    hashes = {name: digest for digest, name in (line.split("  ") for line in texts["manifest"].splitlines())}
     assert hashes == {
         name: hashlib.sha256(data).hexdigest() for name, data in content.items() if name != f"{FOLDER}/manifest"
     }
     assert {member.mtime for member in members.values()} == {members["."].mtime}
 
 
-def test_two_builds_give_the_same_bytes(build, any_release, folder):
+def test_two_builds_give_the_same_bytes(build: Build, any_release: Workspace, folder: Path) -> None:
     again = built(any_release, folder / f"{any_release.release}-again")
     assert payload(again).read_bytes() == payload(build).read_bytes()
     assert (again.deploy / "boot.scr").read_bytes() == (build.deploy / "boot.scr").read_bytes()
 
 
-def test_boot_scr_begins_with_the_boards_part(build):
+def test_boot_scr_begins_with_the_settings_of_the_board(build: Build) -> None:
     text = (build.deploy / "boot.scr").read_bytes()[72:].decode()
     assert text.startswith("mmc=0\nslots=/dev/mmcblk0p\nboot=bootz\nkernel=/etc/hello\nfdt=\ninitramfs=\nargs=")
     assert "BOOT_A_LEFT" in text
 
 
-def test_the_disk_image_has_the_agreed_layout_and_a_blank_environment(scarthgap, folder, folders):
+def test_the_disk_image_has_the_agreed_layout_and_a_blank_environment(
+    scarthgap: Workspace, folder: Path, folders: dict[str, Build]
+) -> None:
     build = folders.get("scarthgap") or built(scarthgap, folder / "scarthgap")
     (path,) = (path for path in build.deploy.glob("*.wic") if path.is_symlink())
     image = path.read_bytes()
@@ -112,7 +123,7 @@ def test_the_disk_image_has_the_agreed_layout_and_a_blank_environment(scarthgap,
         assert ("Type: regular" in found) == expected, found
 
 
-def test_without_the_switch_there_is_none_of_it(scarthgap, folder):
+def test_an_image_without_two_slots_has_nothing_of_the_ab_update(scarthgap: Workspace, folder: Path) -> None:
     build = scarthgap.build(
         folder / "without", f'IMAGE_CLASSES:append:pn-{IMAGE} = " afero-ota"\nAFERO_OTA_SLOT_SIZE = "16M"\n'
     )
@@ -134,7 +145,9 @@ def test_without_the_switch_there_is_none_of_it(scarthgap, folder):
         ('AFERO_OTA_KEEP = "etc/x"', "is not an absolute, plain path"),
     ],
 )
-def test_a_setting_that_cannot_work_stops_the_build_with_the_remedy(scarthgap, folder, setting, text):
+def test_a_setting_that_cannot_work_stops_the_build_and_says_what_to_write(
+    scarthgap: Workspace, folder: Path, setting: str, text: str
+) -> None:
     build = scarthgap.build(folder / "faults", SLOTS + setting + "\n")
     done = build.bitbake(IMAGE)
     assert done.returncode != 0
