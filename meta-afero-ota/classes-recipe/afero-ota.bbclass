@@ -114,7 +114,7 @@ do_package_ota[file-checksums] += "\
     ${AFERO_OTA_LIBRARY}/manifest.py:True \
     ${AFERO_OTA_LIBRARY}/payload.py:True \
     ${AFERO_OTA_LIBRARY}/record.py:True \
-    ${AFERO_OTA_LIBRARY}/report.py:True \
+    ${AFERO_OTA_LIBRARY}/report/__init__.py:True \
     ${AFERO_OTA_LIBRARY}/text.py:True \
 "
 do_package_ota[cleandirs] = "${AFERO_OTA_STAGING}"
