@@ -11,7 +11,7 @@
 # An ordinary build then puts the OTA record into /etc and makes hub_update.bin. On request:
 #
 #   bitbake -c upload_ota core-image-minimal     upload, and offer the image to its device type
-#   bitbake -c deploy_ota core-image-minimal     the same, then push to AFERO_OTA_DEVICES
+#   bitbake -c deploy_ota core-image-minimal     the same, then push to AFERO_OTA_DEVICES, or by AFERO_OTA_PLAN
 #
 # Settings come from the AFERO_OTA_CONF file and from variables; a variable that is set takes precedence over the file.
 # The secrets (username, userpw, auth-string) come from the file or from the environment, never from a variable.
@@ -57,6 +57,9 @@ AFERO_OTA_IMAGE_FILE[doc] = "File name of the payload. Default: slot A of imageF
 
 AFERO_OTA_DEVICES ?= ""
 AFERO_OTA_DEVICES[doc] = "Devices that deploy_ota pushes to: ids separated by spaces, or @file."
+
+AFERO_OTA_PLAN ?= ""
+AFERO_OTA_PLAN[doc] = "The plan of a rollout that deploy_ota carries out instead, a file of `afero-ota plan`; from TOPDIR unless absolute."
 
 # Internal to the class; no need to set them.
 AFERO_OTA_REQUEST[doc] = "Set by the class: the record that is wanted, as JSON."
@@ -140,7 +143,7 @@ python do_deploy_ota () {
     afero_ota.tasks.deploy(d)
 }
 addtask deploy_ota after do_package_ota
-do_deploy_ota[doc] = "As upload_ota, then pushes the image to AFERO_OTA_DEVICES; only when asked for."
+do_deploy_ota[doc] = "As upload_ota, then pushes the image to AFERO_OTA_DEVICES, or carries out AFERO_OTA_PLAN; only when asked for."
 do_deploy_ota[network] = "1"
 do_deploy_ota[nostamp] = "1"
 do_deploy_ota[lockfiles] = "${TMPDIR}/afero-ota.lock"

@@ -196,6 +196,32 @@ def test_deploy_pushes_to_the_named_devices_and_never_twice(ready: Build, servic
     assert offered["sha256"] == hashlib.sha256(payload(ready).read_bytes()).hexdigest()
 
 
+def test_deploy_carries_out_a_plan_and_says_how_it_ended(ready: Build, service: RunningService, tmp_path: Path) -> None:
+    assert ready.bitbake("-c", "upload_ota", IMAGE).returncode == 0
+    service.sim.register("device-of-the-plan")
+    plan = ready.folder / "plan.yml"
+    command = [
+        Path(__file__).parents[2] / "scripts" / "afero-ota",
+        "plan",
+        "--latest",
+        "-d",
+        "device-of-the-plan",
+        "--start-limit",
+        "2",
+    ]
+    subprocess.run([*map(str, command), "-c", str(service.conf), "-o", str(plan)], cwd=tmp_path, check=True)
+    plan.chmod(0o644)
+    ready.local_conf = cloud(service, 1, 'AFERO_OTA_PLAN = "plan.yml"')
+    for _ in range(2):
+        # nobody plays the device, so it stays silent
+        said = fails(ready, "-c", "deploy_ota", IMAGE).output
+        assert "1 silent" in said and "some devices do not run the image" in said
+    assert service.sim.stats()["pushes"]["device-of-the-plan"] == 1
+    assert "<html" in plan.with_suffix(".html").read_text()
+    ready.local_conf = cloud(service, 1, 'AFERO_OTA_PLAN = "plan.yml"\nAFERO_OTA_DEVICES = "device-1"')
+    assert "exclude each other" in fails(ready, "-c", "deploy_ota", IMAGE).output
+
+
 def test_deploy_without_devices_uploads_and_says_so(ready: Build) -> None:
     done = ready.bitbake("-c", "deploy_ota", IMAGE)
     assert done.returncode == 0, done.output

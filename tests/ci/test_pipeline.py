@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ import pytest
 import yaml
 
 from afero_ota import credentials
+from fleets import fleet
 from rehearsal import build as builds
 from rehearsal.folders import cache_folder, reference_folder
+from rehearsal.service import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
@@ -148,8 +151,47 @@ def test_it_contains_no_secret_and_no_place_for_one(expanded: dict[str, Any]) ->
 def test_payload_manifest_report_and_journal_are_kept(expanded: dict[str, Any]) -> None:
     for name in ("build", "upload", "canary", "fleet"):
         paths = expanded[name]["artifacts"]["paths"]
-        assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/"]
+        rollout = ["rollout/"] if name in ("canary", "fleet") else []
+        assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/", *rollout]
         assert expanded[name]["artifacts"]["when"] == "always"
+
+
+def test_a_rollout_job_makes_its_plan_once_and_continues_after_it_was_killed(
+    expanded: dict[str, Any], tmp_path: Path
+) -> None:
+    """The job's own script, in a folder like a runner's, against the local service."""
+    with fleet(tmp_path / "service", 30) as one:
+        (tmp_path / "scripts").symlink_to(PROJECT / "scripts")
+        payload = tmp_path / "build/tmp/deploy/images/board/image-ota/hub_update.bin"
+        payload.parent.mkdir(parents=True)
+        payload.write_bytes(b"-")
+        made = {"format": 1, "sha256": "0" * 64, "size": 1, "record": {"versionNumber": one.image["versionNumber"]}}
+        Path(f"{payload}.manifest.json").write_text(json.dumps(made))
+        rules = "--in-flight 3 --start-limit 20 --finish-limit 40"
+        environment = {
+            **os.environ,
+            "ROLLOUT": str(tmp_path / "rollout-folder"),
+            "AFERO_OTA_CONF": str(one.service.conf),
+            "AFERO_OTA_PLAN_OPTIONS": f"--canary 2 --wave 50% {rules}",
+        }
+        script = "\n".join(["set -euo pipefail", *expanded["canary"]["script"]])
+        journal = tmp_path / "rollout-folder" / "plan.yml.journal.jsonl"
+
+        def job() -> subprocess.Popen[str]:
+            command = ["bash", "-c", script]
+            return subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, start_new_session=True)
+
+        first = job()
+        wait_until(lambda: journal.exists() and journal.read_text().count('"accepted"') >= 2, seconds=60)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        plan = (tmp_path / "rollout-folder" / "plan.yml").read_bytes()
+        assert job().wait() == 0
+        assert (tmp_path / "rollout-folder" / "plan.yml").read_bytes() == plan
+        assert sorted(one.pushes().values()) == [1] * 30
+        assert "<html" in (tmp_path / "rollout-folder" / "plan.html").read_text()
+        del environment["AFERO_OTA_PLAN_OPTIONS"]
+        assert job().wait() != 0, "without the group's devices nothing is pushed"
 
 
 # ---- jobs that run -------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from .. import config, errors, journal, rollout
-from ..rollout import control, images, ledger, story
+from ..rollout import control, images, ledger, planning, story
 from . import options as shared
 from . import rollouts
 from .live import COLUMNS, row
@@ -99,7 +99,7 @@ def status(options: argparse.Namespace, output: Output) -> None:
 
 
 def _rollout_status(options: argparse.Namespace, output: Output) -> None:
-    plan = rollouts.read_plan(options.plan)
+    plan = planning.read(options.plan)
     path = options.journal or ledger.path_of(options.plan)
     entries = list(ledger.read(path))
     runs = [entry for entry in entries if entry["event"] == "run"]
@@ -144,7 +144,7 @@ def abort(options: argparse.Namespace, output: Output) -> None:
 
 
 def _wish(options: argparse.Namespace, output: Output, word: str, **wish: Any) -> None:
-    rollouts.read_plan(options.plan)
+    planning.read(options.plan)
     path = options.journal or ledger.path_of(options.plan)
     control.write(control.path_of(path), **wish)
     running = ledger.in_use(path)

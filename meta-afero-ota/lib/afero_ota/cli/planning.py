@@ -43,6 +43,7 @@ def add(commands: shared.Commands) -> None:
         metavar="IMAGE_ID",
         help="id of the image (default: that of the payload at hand, else the newest)",
     )
+    which.add_argument("--payload", metavar="FILE", help="the image of this payload, by its manifest")
     which.add_argument("--latest", action="store_true", help="the newest image of the device type")
     command.add_argument(
         "-o", "--output", metavar="FILE", default="plan.yml", help="file to write (default: %(default)s)"
@@ -119,10 +120,17 @@ def make_plan(options: argparse.Namespace, output: Output) -> None:
         image, said = images.find(cloud, options.image_id), ""
     elif options.latest:
         image, said = images.newest(cloud), ""
+    elif options.payload:
+        found = images.of_payload(cloud, options.payload)
+        if found is None:
+            raise errors.RefusedError(
+                f"{options.payload} has no manifest, or its image is not in the cloud; upload it first"
+            )
+        image, said = found, ""
     else:
         image, said = images.meant(cloud, loaded.image_file)
     output.say(said or f"image {images.name(image)}")
-    made, selection = planning.make(cloud, planning.planned(image, loaded.image_file), request)
+    made, selection = planning.make(cloud, planning.planned(image, options.payload or loaded.image_file), request)
     if not options.dry_run:
         _write(options.output, made)
     data = {

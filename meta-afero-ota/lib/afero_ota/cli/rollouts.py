@@ -10,9 +10,9 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from .. import config, errors, plan, text
+from .. import config, errors, text
 from ..plan import Plan
-from ..rollout import campaign, control, ledger, story
+from ..rollout import campaign, control, ledger, planning, story
 from ..rollout.acting import Clock, Pace
 from ..rollout.campaign import Ending
 from ..rollout.decision import State, decide
@@ -51,20 +51,6 @@ def refuse_options(options: argparse.Namespace) -> None:
         raise errors.ConfigError(f"--{given[0].replace('_', '-')} goes with --plan only")
 
 
-def read_plan(path: str, partner_id: str = "") -> Plan:
-    """The plan in a file. Raises ConfigError."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            content = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        remedy = "make one: afero-ota plan -o plan.yml"
-        raise errors.ConfigError(
-            [errors.Fault(path, f"the plan cannot be read: {reason}", remedy)], where="the plan"
-        ) from None
-    return plan.load(content, path, partner_id)
-
-
 def carry_out(options: argparse.Namespace, output: Output) -> int:
     """Carry out the plan that the options name; returns the exit status."""
     if options.image_id or options.again:
@@ -83,7 +69,7 @@ def carry_out(options: argparse.Namespace, output: Output) -> int:
 
 def _carry_out(options: argparse.Namespace, output: Output) -> int:
     loaded = shared.settings(options, output, config.PUBLISH_NEEDS)
-    chosen = read_plan(options.plan, loaded.partner_id)
+    chosen = planning.read(options.plan, loaded.partner_id)
     path = options.journal or ledger.path_of(options.plan)
     cloud = shared.connect(options, output, loaded)
     if options.dry_run:

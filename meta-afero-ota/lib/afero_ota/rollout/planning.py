@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import manifest
-from ..errors import ConfigError, RefusedError
+from .. import plan as plans
+from ..errors import ConfigError, Fault, RefusedError
 from ..plan import Image, Plan, Rules, Target, Wave
 from ..record import OtaRecord, content_tag
 from ..service import OtaService, account_ids, running_version
@@ -29,6 +30,18 @@ class Request:
     said: Mapping[str, Any] = field(
         default_factory=dict
     )  # the selection in the user's words, for those who review the plan
+
+
+def read(path: str, partner_id: str = "") -> Plan:
+    """The plan in a file. Raises ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        remedy = "make one: afero-ota plan -o plan.yml"
+        raise ConfigError([Fault(path, f"the plan cannot be read: {reason}", remedy)], where="the plan") from None
+    return plans.load(content, path, partner_id)
 
 
 def planned(image: Mapping[str, Any], payload: str = "") -> Image:

@@ -129,6 +129,11 @@ def by_word(counts: Mapping[State, int]) -> dict[str, int]:
     return {state.value: counts[state] for state in State if counts.get(state)}
 
 
+def in_words(counts: Mapping[State, int]) -> str:
+    """Counts of devices in one line, such as `3 done, 1 failed`."""
+    return ", ".join(f"{number} {word}" for word, number in by_word(counts).items())
+
+
 def _number(number: int | None) -> str | None:
     return None if number is None else str(number)
 

@@ -80,7 +80,7 @@ class Lines:
 
     def decided(self, decision: Decision, now: float) -> None:
         self._pulse.add(now, decision.totals)
-        line = ", ".join(f"{number} {word}" for word, number in story.by_word(decision.totals).items())
+        line = story.in_words(decision.totals)
         if now < self._next or line == self._last:
             return
         self._next, self._last = now + self._every, line

@@ -23,11 +23,12 @@ from .. import config, context, errors, files, journal, manifest, publish, rollo
 from .. import payload as payloads
 from .. import record as records
 from .. import report as reports
+from ..rollout import campaign, ledger, planning, story, telling
 from . import parsing as parsing  # for the classes and the layer's configuration
 from .configuration import conf_path, environment, hide_secrets, load, no_file, record_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, Callable
 
 DATA_FOLDER = "/data"
@@ -140,24 +141,51 @@ def upload(d: Any) -> None:
 
 
 def deploy(d: Any) -> None:
-    """do_deploy_ota: as upload, then push to AFERO_OTA_DEVICES."""
+    """do_deploy_ota: as upload, then push to AFERO_OTA_DEVICES, or carry out AFERO_OTA_PLAN."""
     with _errors():
         devices = rollout.read_devices(rollout.split_ids(d.getVar("AFERO_OTA_DEVICES")), d.getVar("TOPDIR"))
+        plan = (d.getVar("AFERO_OTA_PLAN") or "").strip()
+        if devices and plan:
+            raise errors.ConfigError(
+                "AFERO_OTA_DEVICES and AFERO_OTA_PLAN exclude each other: a plan names its devices"
+            )
         with _cloud(d) as work:
             done = _publish(d, work)
-            if not devices:
+            if plan:
+                _carry_out(work, os.path.join(d.getVar("TOPDIR"), plan), done)
+            elif devices:
+                _push(work, devices, done)
+            else:
                 bb.plain(
                     'AFERO_OTA_DEVICES names no device, so nothing was pushed; write: AFERO_OTA_DEVICES = "ID ID" or "@file"'
                 )
-                return
-            outcomes = rollout.push(work, rollout.Image(done.image_id, done.record.version_number), devices)
-        for outcome in outcomes:
-            _plain(f"device {outcome.device_id}: {outcome.result}" + (f", {outcome.detail}" if outcome.detail else ""))
-        failed = [outcome.device_id for outcome in outcomes if not outcome.ok]
-        if failed:
-            raise errors.OtaError(
-                f"not pushed: {' '.join(failed)}. Mend what is said above and run the same command again."
-            )
+
+
+def _push(work: context.Context, devices: Sequence[str], done: publish.Publication) -> None:
+    outcomes = rollout.push(work, rollout.Image(done.image_id, done.record.version_number), devices)
+    for outcome in outcomes:
+        _plain(f"device {outcome.device_id}: {outcome.result}" + (f", {outcome.detail}" if outcome.detail else ""))
+    failed = [outcome.device_id for outcome in outcomes if not outcome.ok]
+    if failed:
+        raise errors.OtaError(
+            f"not pushed: {' '.join(failed)}. Mend what is said above and run the same command again."
+        )
+
+
+def _carry_out(work: context.Context, path: str, done: publish.Publication) -> None:
+    plan = planning.read(path, work.service.partner_id)
+    if str(plan.image.version_number) != done.record.version_number:
+        raise errors.RefusedError(
+            f"{path} is for versionNumber {plan.image.version_number}, and this build is {done.record.version_number}; make a "
+            "plan for it: afero-ota plan"
+        )
+    page = f"{os.path.splitext(path)[0]}.html"
+    ending = campaign.carry_out(
+        work.service, plan, ledger.path_of(path), [telling.Lines(plan, _plain, _note)], page=page, warn=bb.warn
+    )
+    _plain(f"rollout {ending.story.verdict.value}: {story.in_words(ending.story.totals)}; page: {page}")
+    if ending.status:
+        raise errors.OtaError(f"{errors.exit_statuses()[ending.status]}; {page} tells why")
 
 
 @contextlib.contextmanager
