@@ -59,7 +59,7 @@ AFERO_OTA_DEVICES ?= ""
 AFERO_OTA_DEVICES[doc] = "Devices that deploy_ota pushes to: ids separated by spaces, or @file."
 
 AFERO_OTA_PLAN ?= ""
-AFERO_OTA_PLAN[doc] = "The plan of a rollout that deploy_ota carries out instead, a file of `afero-ota plan`; from TOPDIR unless absolute."
+AFERO_OTA_PLAN[doc] = "The plan of a rollout that deploy_ota carries out instead, a file of afero-ota plan; from TOPDIR unless absolute."
 
 # Internal to the class; no need to set them.
 AFERO_OTA_REQUEST[doc] = "Set by the class: the record that is wanted, as JSON."
