@@ -8,14 +8,16 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import pages
-from rehearsal.service import RunningService
+from rehearsal.hub import Hub
+from rehearsal.service import RunningService, wait_until
 
-DEVICE = "hub-1"
+DEVICE, NEXT_DEVICE = "hub-1", "hub-2"
 
 
 @pytest.fixture
@@ -39,12 +41,23 @@ def run(line: str, folder: Path, answers: str = "", **more: str) -> str:
         input=answers,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
-def test_the_commands_of_the_command_line_page_lead_from_no_configuration_to_a_pushed_image(
+def hub_of(service: RunningService, name: str, folder: Path) -> Hub:
+    """A registered device that installs whatever it gets."""
+    root = folder / name
+    (root / "etc").mkdir(parents=True)
+    prefix = root / "ota_type_5"
+    hub = Hub(service.url, name, root, prefix, ["true"], device_type_id=service.device_type_id)
+    hub.register()
+    return hub
+
+
+def test_the_commands_of_the_command_line_page_lead_from_no_configuration_to_a_finished_rollout(
     own_service: RunningService, folder: Path
 ) -> None:
     lines = [line for line in pages.code(pages.DOCS / "command-line.md") if line.startswith("scripts/")]
@@ -52,18 +65,22 @@ def test_the_commands_of_the_command_line_page_lead_from_no_configuration_to_a_p
     keys = ("name", "description", "version", "partnerId", "deviceTypeId", "username", "userpw", "auth-string")
     answers = "".join(f"{settings[key]}\n" for key in keys)
     (folder / "image.tar.gz").write_bytes(os.urandom(1000))
-    own_service.sim.register(DEVICE)
-    image_id = ""
+    first, image_id = hub_of(own_service, DEVICE, folder), ""
     for line in lines:
         command = shlex.split(line, comments=True)[1]
         if command == "report":
             for suffix in ("", ".manifest.json"):
                 (folder / f"old.bin{suffix}").write_bytes((folder / f"hub_update.bin{suffix}").read_bytes())
+        if command == "plan":
+            # the device that was pushed by itself takes its update; another one is there for the rollout
+            assert first.poll() is True
+            second = hub_of(own_service, NEXT_DEVICE, folder)
+            threading.Thread(target=wait_until, args=(second.poll, 120, 0.2), daemon=True).start()
         typed = line.replace("IMAGE_ID", image_id).replace("DEVICE", DEVICE)
         said = run(typed, folder, answers if command == "init" else "", AFERO_OTA_SERVICE_URL=own_service.url)
         if command == "list":
             image_id = said.splitlines()[1].split()[0]
-    assert own_service.sim.stats()["pushes"] == {DEVICE: 1}
+    assert own_service.sim.stats()["pushes"] == {DEVICE: 1, NEXT_DEVICE: 1}
 
 
 def test_a_rehearsal_by_hand(folder: Path) -> None:
