@@ -14,22 +14,13 @@ import pytest
 from afero_ota import outcome
 from afero_ota.service import running_version
 from api import Api
+from fleets import NO_FAULTS
 from rehearsal.ota_service import profile
 from rehearsal.ota_service.__main__ import main
 from rehearsal.ota_service.fleet import Fleet, Member
 from rehearsal.ota_service.profile import Profile, ProfileError
 from rehearsal.service import RunningService, wait_until
 
-NO_FAULTS: dict[str, Any] = {
-    "running": {"7001": 1.0},
-    "offline": 0.0,
-    "updating": 0.0,
-    "silent": 0.0,
-    "interrupted": 0.0,
-    "refused": {},
-    "failed": {},
-    "rolled_back": {},
-}
 HURRY = 1e6  # a fleet that lives eleven days in a second
 
 

@@ -44,6 +44,17 @@ def read(path: str, partner_id: str = "") -> Plan:
     return plans.load(content, path, partner_id)
 
 
+def read_for(path: str, record: OtaRecord, partner_id: str) -> Plan:
+    """The plan in a file, which must be for this record. Raises ConfigError, and RefusedError for another version's plan."""
+    plan = read(path, partner_id)
+    if str(plan.image.version_number) != record.version_number:
+        raise RefusedError(
+            f"{path} is for versionNumber {plan.image.version_number}, and this build is {record.version_number}; make a "
+            "plan for it: afero-ota plan"
+        )
+    return plan
+
+
 def planned(image: Mapping[str, Any], payload: str = "") -> Image:
     """What a plan says of an association. payload: where its file may be; its manifest knows SHA-256 and size."""
     number, sha256, size = images.version_number(image), "", 0

@@ -173,12 +173,7 @@ def _push(work: context.Context, devices: Sequence[str], done: publish.Publicati
 
 
 def _carry_out(work: context.Context, path: str, done: publish.Publication) -> None:
-    plan = planning.read(path, work.service.partner_id)
-    if str(plan.image.version_number) != done.record.version_number:
-        raise errors.RefusedError(
-            f"{path} is for versionNumber {plan.image.version_number}, and this build is {done.record.version_number}; make a "
-            "plan for it: afero-ota plan"
-        )
+    plan = planning.read_for(path, done.record, work.service.partner_id)
     page = f"{os.path.splitext(path)[0]}.html"
     ending = campaign.carry_out(
         work.service, plan, ledger.path_of(path), [telling.Lines(plan, _plain, _note)], page=page, warn=bb.warn
