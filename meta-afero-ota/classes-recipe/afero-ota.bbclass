@@ -97,7 +97,8 @@ addtask create_ota_record
 do_create_ota_record[doc] = "Finds the OTA record in the cloud, or creates it."
 do_create_ota_record[network] = "1"
 do_create_ota_record[file-checksums] += "${AFERO_OTA_LIBRARY}/files.py:True ${AFERO_OTA_LIBRARY}/record.py:True"
-do_create_ota_record[lockfiles] = "${TMPDIR}/afero-ota.lock"
+# one lock for all configurations of a build folder, since two of them may want the same record
+do_create_ota_record[lockfiles] = "${TOPDIR}/afero-ota.lock"
 
 python afero_ota_install_record () {
     afero_ota.tasks.install_record(d)
@@ -137,7 +138,7 @@ addtask upload_ota after do_package_ota
 do_upload_ota[doc] = "Uploads the payload and offers it to the device type; only when asked for."
 do_upload_ota[network] = "1"
 do_upload_ota[nostamp] = "1"
-do_upload_ota[lockfiles] = "${TMPDIR}/afero-ota.lock"
+do_upload_ota[lockfiles] = "${TOPDIR}/afero-ota.lock"
 
 python do_deploy_ota () {
     afero_ota.tasks.deploy(d)
@@ -146,4 +147,4 @@ addtask deploy_ota after do_package_ota
 do_deploy_ota[doc] = "As upload_ota, then pushes the image to AFERO_OTA_DEVICES, or carries out AFERO_OTA_PLAN; only when asked for."
 do_deploy_ota[network] = "1"
 do_deploy_ota[nostamp] = "1"
-do_deploy_ota[lockfiles] = "${TMPDIR}/afero-ota.lock"
+do_deploy_ota[lockfiles] = "${TOPDIR}/afero-ota.lock"

@@ -85,7 +85,7 @@ Dir::State "#APTCONF#/state/";
 Dir::State::Lists "#APTCONF#/lists/";
 Dir::State::status "#ROOTFS#/var/lib/dpkg/status";
 Dir::Cache "#APTCONF#/lists/";
-Dir::Cache::Archives "./";
+Dir::Cache::Archives "#APTCONF#/lists/";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 Dir::Bin::methods "/usr/lib/apt/methods/";
