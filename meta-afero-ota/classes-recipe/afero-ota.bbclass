@@ -14,7 +14,7 @@
 #   bitbake -c deploy_ota core-image-minimal     the same, then push to AFERO_OTA_DEVICES, or by AFERO_OTA_PLAN
 #
 # Settings come from the AFERO_OTA_CONF file and from variables; a variable that is set takes precedence over the file.
-# The secrets (username, userpw, auth-string) come from the file or from the environment, never from a variable.
+# The secrets (username, userpw, auth-string, tokens) come from the file or from the environment, never from a variable.
 
 AFERO_OTA_CONF ?= ""
 AFERO_OTA_CONF[doc] = "Path of the configuration file; a relative path starts at TOPDIR. When it is set, the record comes from the cloud."

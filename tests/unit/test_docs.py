@@ -46,8 +46,14 @@ def test_the_index_lists_every_page_and_the_readme_links_to_most() -> None:
     here = {page.name for page in pages.DOCS.glob("*.md")} - {"README.md"}
     assert set(pages.links(pages.DOCS / "README.md")) - {"../README.md"} == here
     linked = {link.removeprefix("docs/") for link in pages.links(pages.PROJECT / "README.md")}
-    # two are for readers of a page that the README links to
-    assert here - linked == {"bring-up.md", "device-internals.md", "local-service.md"}
+    # these are for readers of a page that the README links to
+    assert here - linked == {
+        "bring-up.md",
+        "command-line-devices.md",
+        "device-internals.md",
+        "local-service.md",
+        "login.md",
+    }
 
 
 def test_yocto_check_layer_does_not_skip_the_layers_readme() -> None:

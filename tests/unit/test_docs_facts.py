@@ -15,12 +15,14 @@ import yaml
 
 import pages
 from afero_ota import config, credentials, errors
+from afero_ota.login import settings as login
 from pages import DOCS, PROJECT
 from rehearsal.ota_service import faults
 
 CONFIGURATION, COMMAND_LINE, CONTRIBUTING = (
     DOCS / f"{name}.md" for name in ("configuration", "command-line", "contributing")
 )
+COMMAND_PAGES = (COMMAND_LINE, DOCS / "command-line-devices.md")
 CLASSES = sorted((PROJECT / "meta-afero-ota" / "classes-recipe").glob("*.bbclass"))
 
 # ---- BitBake ---------------------------------------------------------------------------------------------------------
@@ -71,6 +73,8 @@ def test_every_key_of_the_configuration_file_and_every_secret_is_documented() ->
     assert {pages.plain(row[0]): pages.plain(row[1]) for row in pages.table(text, "secret")} == credentials.SECRETS
     for key in [key for key, _, _ in config.FIELDS.values()]:
         assert f'"{key}":' in text or f"`{key}`" in text, key
+    rows = pages.table((DOCS / "login.md").read_text(), "key")
+    assert [pages.plain(row[0]) for row in rows] == list(login.KEYS)
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------
@@ -111,15 +115,23 @@ def commands() -> list[str]:
     return re.findall(r"^    (\w+) ", help_of("scripts/afero-ota"), re.MULTILINE)
 
 
-def test_every_command_has_a_section() -> None:
-    assert commands() == re.findall(r"^### `(\w+)", COMMAND_LINE.read_text(), re.MULTILINE)
+def sections(page: Path) -> list[str]:
+    """The commands that a page describes."""
+    return re.findall(r"^### `(\w+)", page.read_text(), re.MULTILINE)
+
+
+def test_every_command_has_a_section_on_one_of_the_pages_in_the_order_of_the_help() -> None:
+    for page in COMMAND_PAGES:
+        assert sections(page) == [command for command in commands() if command in sections(page)]
+    assert sorted(commands()) == sorted(name for page in COMMAND_PAGES for name in sections(page))
 
 
 @pytest.mark.parametrize("command", commands())
 def test_the_options_of_every_command_are_documented_and_no_others(command: str) -> None:
     text = help_of("scripts/afero-ota", command)
-    [(title, arguments)] = re.findall(rf"^### `({command}( .*)?)`$", COMMAND_LINE.read_text(), re.MULTILINE)
-    documented = documented_options(pages.section(COMMAND_LINE, f"`{title}`"))
+    [page] = [page for page in COMMAND_PAGES if command in sections(page)]
+    [(title, arguments)] = re.findall(rf"^### `({command}( .*)?)`$", page.read_text(), re.MULTILINE)
+    documented = documented_options(pages.section(page, f"`{title}`"))
     documented.update(documented_options(pages.section(COMMAND_LINE, "Options of all commands")))
     del documented["--version"]
     network = pages.section(COMMAND_LINE, "Options of commands that use the network")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _BLOCK = 256 * 1024  # bytes read at a time
 _LIMIT = 32 << 20  # bytes; more is not an answer of this API
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_BAD_CLIENT = ("unauthorized", "invalid_client", "unauthorized_client")
 _NOT_DONE = {425, 429, 503}  # refused for now: nothing was done, so that even a create may be repeated
 
 
@@ -71,8 +72,14 @@ def refusal(what: str, answer: Answer, maybe_done: bool) -> OtaError:
     status, data = answer.status, answer.data
     text = f"{what}: {_describe(status, data, data if isinstance(data, bytes) else b'')}"
     code = as_object(data).get("error")
-    if status == 401 or (status == 400 and code in ("invalid_grant", "unauthorized")):
-        return AuthError(f"{text}. Check username, userpw and auth-string.")
+    if code == "invalid_grant" and status in (400, 401):
+        advice = (
+            "Check username, userpw and auth-string. If a one-time code is sent to you by e-mail when you log in, "
+            "a password is not enough: run scripts/afero-ota login (docs/login.md)."
+        )
+        return AuthError(text, advice)
+    if status == 401 or (status == 400 and code in _BAD_CLIENT):
+        return AuthError(text, "Check username, userpw and auth-string, or clientId, or the token.")
     if status == 403:
         return AuthError(
             f"{text}. The account lacks a privilege for this: partner privilege manageDeviceProfiles, "

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from . import checks, credentials
+from . import login as logins
 from .credentials import COMMAND_SUFFIX, SECRETS
 from .errors import ConfigError, Fault, Missing, missing_module
 
@@ -32,11 +33,11 @@ FIELDS = {
 }
 
 RECORD_NEEDS = ("name", "version", "build_number")
-LOGIN_NEEDS = tuple(SECRETS)
+LOGIN_NEEDS = ("login",)  # one complete way to log in
 PUBLISH_NEEDS = ("partner_id", "device_type_id", *LOGIN_NEEDS)
 
 _KNOWN_KEYS = {key for key, _, _ in FIELDS.values()} | set(SECRETS) | {f"{name}{COMMAND_SUFFIX}" for name in SECRETS}
-_KNOWN_KEYS |= {"Comments", "url"}  # in Afero's sample file, without effect
+_KNOWN_KEYS |= {*logins.settings.KEYS, "Comments", "url"}  # the latter are in Afero's sample file, without effect
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": checks.name,
@@ -69,6 +70,7 @@ class Config:
     service_url: str
     image_file: str
     credentials: credentials.Credentials
+    login: logins.settings.Login = logins.settings.Login()
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -84,8 +86,8 @@ def load(
 
     path: the partner-ota-conf file, JSON or (.yml, .yaml) YAML; None for none.
     settings: field name (see FIELDS) to value; a value that is not empty overrides the file.
-    environ: where the three secrets are looked up; they override the file.
-    needs: fields and secrets that must be set.
+    environ: where the secrets are looked up; they override the file.
+    needs: fields that must be set, and "login" for a complete way to log in.
     spell: how the caller's users write a field; `spell_file` unless given.
     no_file: what to report without a path, instead of one fault for each field that is not set.
     Raises ConfigError with every fault and every warning.
@@ -96,12 +98,15 @@ def load(
     if faults:
         needs = ()  # the missing fields may be in the file
     values = _merge(document, path, settings, needs, spell or spell_file, faults)
-    found = credentials.find(document, path, environ, needs, faults)
+    found = credentials.find(document, path, environ, faults)
+    login = logins.settings.read(document, path, faults)
+    if "login" in needs:
+        faults += logins.settings.missing(login, found, faults)
     if no_file and not path and any(isinstance(fault, Missing) for fault in faults):
         faults = [no_file, *(fault for fault in faults if not isinstance(fault, Missing))]
     if faults:
         raise ConfigError(faults, warnings)
-    return Config(credentials=found, warnings=tuple(warnings), **values)
+    return Config(credentials=found, login=login, warnings=tuple(warnings), **values)
 
 
 def _merge(

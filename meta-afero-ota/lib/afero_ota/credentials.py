@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The three secrets that log in: their sources, the commands that print them, and values that are redacted when shown."""
+"""The secrets that log in: their sources, the commands that print them, and values that are redacted when shown."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,12 @@ SECRETS = {
     "username": "AFERO_OTA_USERNAME",
     "userpw": "AFERO_OTA_USERPW",
     "auth-string": "AFERO_OTA_AUTH_STRING",
+    "refresh-token": "AFERO_OTA_REFRESH_TOKEN",
+    "access-token": "AFERO_OTA_ACCESS_TOKEN",
+}
+_WANTED = {
+    **dict.fromkeys(SECRETS, "what Afero's Profile Editor shows"),
+    **dict.fromkeys(("refresh-token", "access-token"), "the token that the login gave"),
 }
 COMMAND_SUFFIX = "-command"  # `userpw-command` in the file is a shell command that prints userpw
 
@@ -27,40 +33,50 @@ class Secret:
 
     def __init__(self, name: str, value: str | None = None, command: str | None = None):
         self._name, self._value, self._command = name, value, command
+        self._printed = False  # whether the value came from the command
 
     def __repr__(self) -> str:
         return "***"
 
     __str__ = __repr__
 
-    def reveal(self) -> str:
-        """The value; runs the command that the file names, if there is one. Raises ConfigError when that fails."""
-        if self._value is None:
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a value, or a command that prints it."""
+        return self._value is not None or self._command is not None
+
+    def reveal(self, again: bool = False) -> str:
+        """The value; runs the command that the file names, if there is one. Raises ConfigError when that fails.
+
+        again: run the command once more, for a value that has expired.
+        """
+        if self._value is None or (again and self._printed):
             if self._command is None:
-                raise ConfigError([_missing(self._name)])
-            self._value = _run(self._name, self._command)
+                raise ConfigError([missing(self._name)])
+            self._value, self._printed = _run(self._name, self._command), True
         return self._value
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """The login: e-mail address, password, and base64 of ``client id:client secret``."""
+    """The login: e-mail address, password, base64 of ``client id:client secret``, or a token instead of a password."""
 
     username: Secret
     userpw: Secret
     auth_string: Secret
+    refresh_token: Secret = Secret("refresh-token")
+    access_token: Secret = Secret("access-token")
 
 
 def find(
     document: Mapping[str, Any],
     path: str | None,
     environ: Mapping[str, str],
-    needs: Collection[str],
     faults: list[Fault],
 ) -> Credentials:
     """The credentials from a configuration file's content and from the environment, which overrides it.
 
-    path: the file, for messages. needs: the secrets that must be set. Adds what is wrong to `faults` without quoting a value.
+    path: the file, for messages. Adds what is wrong to `faults` without quoting a value.
     """
     found: list[Secret] = []
 
@@ -69,26 +85,24 @@ def find(
             text = checks.text(value)
             return _basic(text) if name == "auth-string" and text else text
         except ValueError as error:
-            wanted = (
-                "what Afero's Profile Editor shows" if name in SECRETS else "a shell command that prints the secret"
+            faults.append(
+                Fault(place, str(error), f"set {name} to {_WANTED.get(name, 'a shell command that prints it')}")
             )
-            faults.append(Fault(place, str(error), f"set {name} to {wanted}"))
             return ""
 
     for name, variable in SECRETS.items():
-        key, known = name + COMMAND_SUFFIX, len(faults)
+        key = name + COMMAND_SUFFIX
         if environ.get(variable):
             value = read(name, f"environment variable {variable}", environ[variable])
         else:
             value = read(name, f"{name} in {path}", document.get(name))
         command = read(key, f"{key} in {path}", document.get(key))
-        if name in needs and not value and not command and len(faults) == known:
-            faults.append(_missing(name))
         found.append(Secret(name, value or None, command or None))
     return Credentials(*found)
 
 
-def _missing(name: str) -> Missing:
+def missing(name: str) -> Missing:
+    """The fault of a secret that is needed and not set."""
     return Missing(
         name, "not set", f'write in the configuration file: "{name}": "…", or export {SECRETS[name]} before the command'
     )

@@ -55,6 +55,10 @@ class AuthError(OtaError):
     exit_status = 3
     meaning = "the service does not accept the account, or the account lacks a privilege"
 
+    def __init__(self, reason: str, advice: str = ""):
+        self.reason = reason  # what was asked and answered, without what to do about it
+        super().__init__(f"{reason}. {advice}" if advice else reason)
+
 
 class RefusedError(OtaError):
     """Refused, by this library or by the service; the same request again would be refused again."""

@@ -30,7 +30,7 @@ def connect(settings: Config, patience: Patience | None = None, log: Callable[[s
 
     log: gets a line about every repeated request. Raises ConfigError when the requests package is not installed.
     """
-    transport = Transport(settings.service_url, settings.credentials, patience, log)
+    transport = Transport(settings.service_url, settings.credentials, patience, log, settings.login)
     return OtaService(transport, settings.partner_id, settings.device_type_id)
 
 
@@ -55,8 +55,12 @@ class OtaService:
         return self._transport.clock_skew
 
     def login(self) -> None:
-        """Get an access token now (POST /oauth/token) instead of at the first call."""
-        self._transport.login()
+        """Get an access token now instead of at the first call."""
+        self._transport.tokens.fetch()
+
+    def log_in_with(self, code: str, verifier: str, redirect_uri: str) -> str:
+        """Trade the code of a login page for tokens; returns the path of the file that keeps the refresh token."""
+        return self._transport.tokens.exchange(code, verifier, redirect_uri)
 
     # ---- the pool --------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import __version__, answers
-from .answers import Answer, Failure, as_object
-from .errors import AuthError, ConfigError, NetworkError, RefusedError, UnknownOutcomeError, missing_module
+from .answers import Answer, Failure
+from .errors import ConfigError, NetworkError, UnknownOutcomeError, missing_module
+from .login.settings import Login
+from .login.tokens import Tokens
 
 if TYPE_CHECKING:
     import requests
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from .payload import Progress
 
 _BLOCK = 256 * 1024  # bytes read or sent at a time
-_RENEW_AHEAD = 60.0  # seconds before its end at which a token counts as expired
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ class FileBody:
 
 @dataclass(frozen=True)
 class _Request:
-    """What to send. `repeatable`: sending it twice does no harm. `authorization`: instead of the access token."""
+    """What to send. `repeatable`: sending it twice does no harm.
+
+    `authorization`: the header instead of the access token's, "" for none at all.
+    """
 
     method: str
     url: str
@@ -82,7 +86,7 @@ class _Request:
     json: Any
     form: Mapping[str, str] | None
     file: FileBody | None
-    authorization: str
+    authorization: str | None
     repeatable: bool
 
     def __str__(self) -> str:
@@ -101,18 +105,19 @@ class Transport:
         credentials: Credentials,
         patience: Patience | None = None,
         log: Callable[[str], None] | None = None,
+        login: Login | None = None,
     ):
         self.base_url = base_url.rstrip("/")
         self.patience = patience or Patience()
         self.clock_skew: float | None = None  # seconds this machine is ahead of the service, from the last Date header
-        self._credentials, self._log = credentials, log or (lambda text: None)
-        self._token, self._refresh_token, self._token_end = "", "", 0.0
+        self._log = log or (lambda text: None)
+        token_url = f"{self.base_url}/oauth/token"
+        self.tokens = Tokens(credentials, login or Login(), token_url, self._ask_for_tokens, self._log)
         self._session = _new_session()
 
-    def login(self) -> None:
-        """Get an access token (POST /oauth/token, password grant). Raises AuthError when the account is not accepted."""
-        password = {"username": self._credentials.username.reveal(), "password": self._credentials.userpw.reveal()}
-        self._request_token({"grant_type": "password", **password})
+    def _ask_for_tokens(self, url: str, form: Mapping[str, str], authorization: str) -> Any:
+        # repeated like any other call: a refresh token that was spent without an answer is lost in either case
+        return self.call("POST", url, form=form, authorization=authorization)
 
     def call(
         self,
@@ -123,15 +128,18 @@ class Transport:
         json: Any = None,
         form: Mapping[str, str] | None = None,
         file: FileBody | None = None,
-        authorization: str = "",
+        authorization: str | None = None,
         repeatable: bool = True,
     ) -> Any:
         """Send until there is a final answer, as often as `patience` and the kind of call allow.
 
+        path: begins with a slash and is below `base_url`; or a whole URL.
+        authorization: the header to send instead of an access token, "" for none.
         Returns the decoded JSON of the answer, {} for an empty one. Raises AuthError, RefusedError (NotFoundError),
         ConflictError, NetworkError, and UnknownOutcomeError when the call is not `repeatable` and may have been carried out.
         """
-        request = _Request(method, self.base_url + path, query, json, form, file, authorization, repeatable)
+        url = self.base_url + path if path.startswith("/") else path
+        request = _Request(method, url, query, json, form, file, authorization, repeatable)
         attempt, started = 1, time.monotonic()
         maybe_done = renewed = False
         while True:
@@ -142,48 +150,20 @@ class Transport:
                 attempt, renewed = attempt + 1, False
             elif outcome.status < 300:
                 return outcome.data
-            elif outcome.status == 401 and not request.authorization and not renewed:
+            elif outcome.status == 401 and request.authorization is None and not renewed:
                 # nothing was done, so that the same call may follow; a second 401 in a row is final
                 self._log(f"{request}: 401, renewing the access token")
-                self._renew()
+                self.tokens.renew()
                 renewed = True
             else:
                 raise answers.refusal(str(request), outcome, maybe_done)
 
-    # ---- the access token ------------------------------------------------------------------------------------------
-
-    def _bearer(self) -> str:
-        if not self._token:
-            self.login()
-        elif time.monotonic() > self._token_end:
-            self._renew()
-        return f"Bearer {self._token}"
-
-    def _renew(self) -> None:
-        if self._refresh_token:
-            refresh, self._refresh_token = self._refresh_token, ""
-            # the refresh grant is not documented; if it fails, the password still works
-            with contextlib.suppress(AuthError, RefusedError):
-                return self._request_token({"grant_type": "refresh_token", "refresh_token": refresh})
-        self.login()
-
-    def _request_token(self, form: dict[str, str]) -> None:
-        basic = "Basic " + self._credentials.auth_string.reveal()
-        answer = as_object(self.call("POST", "/oauth/token", form=form, authorization=basic))
-        token, refresh, lifetime = (answer.get(key) for key in ("access_token", "refresh_token", "expires_in"))
-        if not isinstance(token, str) or not token:
-            raise AuthError(
-                f"{self.base_url}/oauth/token answered without an access_token; is this the OTA service's address?"
-            )
-        self._token, self._refresh_token = token, refresh if isinstance(refresh, str) else ""
-        seconds = float(lifetime) if isinstance(lifetime, (int, float)) else 3600.0
-        # a little early, but not so early that a token of a few seconds is renewed at every call
-        self._token_end = time.monotonic() + max(seconds - _RENEW_AHEAD, seconds / 2)
-
     # ---- one attempt -----------------------------------------------------------------------------------------------
 
     def _attempt(self, request: _Request) -> Answer | Failure:
-        authorization = request.authorization or self._bearer()
+        authorization = request.authorization
+        if authorization is None:
+            authorization = f"Bearer {self.tokens.current()}"
         try:
             response = self._session.request(
                 request.method,
@@ -224,13 +204,14 @@ class Transport:
 
 
 class _Authorization:
-    """Sets the Authorization header and nothing else; never shows its value."""
+    """Sets the Authorization header, if there is a value for it, and nothing else; never shows the value."""
 
     def __init__(self, value: str):
         self._value = value
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._value
+        if self._value:
+            request.headers["Authorization"] = self._value
         return request
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from . import account, profile, server, signing
 from .faults import Plan, PlanError
 from .fleet import Fleet
+from .keycloak import Door
 from .service import Service
 from .store import Store
 
@@ -40,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
             return complain(f"port {options.port} cannot be used: {error.strerror}. Name another, or 0 for any.")
         try:
             fleet = Fleet(options.sim_devices, options.sim_seed, kind, owner.device_type_id, options.sim_speed)
-            server.serve(Service(store, owner, key, plan, options.token_lifetime, fleet=fleet), listener)
+            door = Door(options.refresh_lifetime) if options.login == "keycloak" else None
+            server.serve(Service(store, owner, key, plan, options.token_lifetime, fleet, door), listener)
         finally:
             listener.close()
             store.close()
@@ -60,6 +62,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--faults", metavar="FILE", help="what goes wrong, see docs/local-service.md")
     parser.add_argument(
         "--token-lifetime", type=seconds, default=16_086.0, metavar="S", help="seconds (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--login",
+        choices=("password", "keycloak"),
+        default="password",
+        help="the documented password grant, or a login page with one-time codes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--refresh-lifetime",
+        type=seconds,
+        default=30 * 24 * 3600.0,
+        metavar="S",
+        help="of refresh tokens, with --login keycloak (default: 30 days)",
     )
     fleet = parser.add_argument_group("a simulated fleet, see docs/local-service.md")
     fleet.add_argument("--sim-devices", type=count, default=0, metavar="N", help="devices in it (default: %(default)s)")

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from . import binaries, delivery, devices, images, oauth, openapi, pool, sim  # noqa: F401  (registers their routes)
+from . import binaries, delivery, devices, images, keycloak, oauth, openapi, pool, sim  # noqa: F401  (registers their routes)
 from .mischief import Mischief
 from .problems import Problem
 from .service import Service

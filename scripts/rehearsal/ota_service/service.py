@@ -18,11 +18,15 @@ from .store import Store
 if TYPE_CHECKING:
     from .faults import Plan
     from .fleet import Fleet
+    from .keycloak import Door
 
 
 @dataclass
 class Service:
-    """One running service. `token_lifetime` is in seconds; `counts` holds requests by `METHOD template`."""
+    """One running service. `token_lifetime` is in seconds; `counts` holds requests by `METHOD template`.
+
+    door: of `--login keycloak`, None for the documented login.
+    """
 
     store: Store
     account: Account
@@ -30,6 +34,7 @@ class Service:
     plan: Plan
     token_lifetime: float = 16_086.0  # the documentation's example
     fleet: Fleet | None = None
+    door: Door | None = None
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
 
     def check_token(self, request: Request) -> None:

@@ -15,6 +15,7 @@
 | GET /sim/fleet | → of every device of the fleet: `deviceId`, `versionNumber`, `available`, `updating`, `fate` (what becomes of its last push), `line` (its reboot reason), `settled` (nothing more will happen by itself) and `pushes` with `image`, `versionNumber`, `time`, `whileUpdating`, `needless` |
 | GET /sim/stats | → `requests` (METHOD template → count since the start), `pushes` (device → count), `records`, `associations`, `faults` (rule → times played) |
 | GET /sim/pushes | → every push: `device`, `image`, `time`, `state`, `detail`, `offset`, `total` |
+| GET /sim/mail | → `to`, `code`: the last one-time code of `--login keycloak`; 204 before the first |
 | POST /sim/expireTokens | every access token is worthless from now on → 204 |
 | PUT /sim/faults | a faults file (YAML) replaces the one in force, all counts at zero → 204 |
 

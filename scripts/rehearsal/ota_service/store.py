@@ -32,7 +32,9 @@ CREATE TABLE IF NOT EXISTS pushes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, image INTEGER NOT NULL, time INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'pending', detail TEXT NOT NULL DEFAULT '', offset INTEGER NOT NULL DEFAULT 0,
     total INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS tokens (token TEXT PRIMARY KEY, kind TEXT NOT NULL, ends REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS tokens (
+    token TEXT PRIMARY KEY, kind TEXT NOT NULL, ends REAL NOT NULL,
+    family TEXT NOT NULL DEFAULT '', used INTEGER NOT NULL DEFAULT 0);
 """
 # three ranges, so that a client that mixes the ids up is found out
 FIRST_RECORD, FIRST_NUMBER, FIRST_IMAGE = 11_561, 7_112, 49_867
@@ -85,10 +87,12 @@ class Store:
 
     def _add_columns(self) -> None:
         """Bring a data folder of an earlier version up to date."""
-        known = {row["name"] for row in self.db.execute("PRAGMA table_info (devices)")}
-        for name, kind in (("reason", "TEXT NOT NULL DEFAULT ''"), ("reason_time", "INTEGER NOT NULL DEFAULT 0")):
-            if name not in known:
-                self.db.execute(f"ALTER TABLE devices ADD COLUMN {name} {kind}")
+        text, number = "TEXT NOT NULL DEFAULT ''", "INTEGER NOT NULL DEFAULT 0"
+        added = {"devices": {"reason": text, "reason_time": number}, "tokens": {"family": text, "used": number}}
+        for table, columns in added.items():
+            known = {row["name"] for row in self.db.execute(f"PRAGMA table_info ({table})")}
+            for name in columns.keys() - known:
+                self.db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
 
     def close(self) -> None:
         self.db.close()
@@ -98,11 +102,26 @@ class Store:
 
     # ---- tokens ------------------------------------------------------------------------------------------------------
 
-    def add_token(self, kind: str, lifetime: float) -> str:
+    def add_token(self, kind: str, lifetime: float, family: str = "") -> str:
+        """A new token; family: the login that it descends from, for those that can be revoked together."""
         token = secrets.token_urlsafe(24)
         self.db.execute("DELETE FROM tokens WHERE ends < ?", (time.time(),))
-        self.db.execute("INSERT INTO tokens VALUES (?, ?, ?)", (_digest(token), kind, time.time() + lifetime))
+        query = "INSERT INTO tokens (token, kind, ends, family) VALUES (?, ?, ?, ?)"
+        self.db.execute(query, (_digest(token), kind, time.time() + lifetime, family))
         return token
+
+    def refresh_token(self, token: str) -> tuple[str, bool]:
+        """The family of a refresh token, "" for one that is unknown or has expired, and whether it was used before."""
+        query = "SELECT family, used FROM tokens WHERE token = ? AND kind = 'refresh' AND ends > ?"
+        row = self.db.execute(query, (_digest(token), time.time())).fetchone()
+        return (row["family"], bool(row["used"])) if row else ("", False)
+
+    def spend(self, token: str) -> None:
+        self.db.execute("UPDATE tokens SET used = 1 WHERE token = ?", (_digest(token),))
+
+    def drop_family(self, family: str) -> None:
+        """Revoke every token that descends from one login."""
+        self.db.execute("DELETE FROM tokens WHERE family = ?", (family,))
 
     def token_is_good(self, token: str, kind: str) -> bool:
         query = "SELECT 1 FROM tokens WHERE token = ? AND kind = ? AND ends > ?"

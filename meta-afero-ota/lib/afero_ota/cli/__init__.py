@@ -15,17 +15,18 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__, errors, text
-from . import fleet, planning, publishing, reporting, setup
+from . import fleet, login, planning, publishing, reporting, setup
 from .options import Commands, add_common
 from .output import Output, tolerate_any_terminal
 
-GROUPS = (setup, publishing, planning, fleet, reporting)  # in the order of the help
+GROUPS = (setup, login, publishing, planning, fleet, reporting)  # in the order of the help
 
 _ENVIRONMENT = """\
 environment:
   AFERO_OTA_CONF         the configuration file, when --conf is not given
   AFERO_OTA_SERVICE_URL  base URL of the service
-  AFERO_OTA_USERNAME, AFERO_OTA_USERPW, AFERO_OTA_AUTH_STRING
+  AFERO_OTA_USERNAME, AFERO_OTA_USERPW, AFERO_OTA_AUTH_STRING,
+  AFERO_OTA_REFRESH_TOKEN, AFERO_OTA_ACCESS_TOKEN
                          the secrets; they beat the file
 """
 
