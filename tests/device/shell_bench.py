@@ -27,6 +27,11 @@ APPLETS = (
     "mknod mount mv printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep sort stat sync tail tar tee test touch tr true "
     "umount uname uniq wc xargs xzcat zcat"
 )
+# in OE-Core's configuration it has no -c
+_HEAD = """#!/bin/sh
+case $1 in -c*) echo "head: invalid option -- 'c'" >&2; exit 1 ;; esac
+exec /bin/busybox head "$@"
+"""
 PROGRAMS = ("/sbin/mkfs.ext4", "/sbin/e2fsck", "/usr/bin/fw_printenv", "/usr/bin/fw_setenv")
 COMPATIBLE, HEADER, OLD_HEADER = "bench-hub", b"\x05" + b"new" * 71, b"\x05" + b"old" * 71
 NAME = "ota_type_5"
@@ -61,6 +66,9 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shutil.copy(word, root / word[1:])
     for applet in APPLETS.split():
         (root / "bin" / applet).symlink_to("busybox")
+    (root / "bin/head").unlink()
+    (root / "bin/head").write_text(_HEAD)
+    (root / "bin/head").chmod(0o755)
     return root
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # What sysupgrade and its helpers share: messages, slots and the U-Boot environment. Sourced by them, not run.
-# Uses only what busybox in OE-Core's configuration has: no long options, no flock, mountpoint, timeout, blockdev or dd conv=.
+# Uses only what busybox in OE-Core's configuration has: no long options, no flock, mountpoint, timeout, blockdev, head -c or dd conv=.
 # shellcheck disable=SC2034 # most of it is used by the scripts that source this file
 
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -38,7 +38,7 @@ mounted() {
 
 # version_number <RECORD: its versionNumber, without leading zeros; nothing when there is none
 version_number() {
-    head -c 65536 | tr -d '\n' |
+    dd bs=65536 count=1 2>/dev/null | tr -d '\n' |
         sed -n 's/.*"versionNumber"[[:space:]]*:[[:space:]]*"\{0,1\}0*\([0-9]\{1,20\}\)[",}[:space:]].*/\1/p'
 }
 
