@@ -43,10 +43,9 @@ engine_version() {
 engine_check() {
     check_members
     mkdir "$WORK/new" || fail 4 "$WORK_DIR is full"
-    # shellcheck disable=SC2086 # a list of names
-    unpacked -xf - -C "$WORK/new" $SLOT_FILES || fail 5 "the slot files cannot be read from the image: $(unpack_error)"
-    VERSION=$(version_number <"$WORK/new/etc/full-ota-record.json")
-    check_compatible "$WORK/new/etc/afero-ota/compatible"
+    read_slot_files || fail 5 "the slot files cannot be read from the image: is /run full?"
+    VERSION=$(version_number <"$WORK/new/full-ota-record.json")
+    check_compatible "$WORK/new/compatible"
     check_version
     check_lists
     check_size
@@ -86,7 +85,7 @@ verify_slot() {
     step "verifying slot $OTHER, read back from $OTHER_DEVICE"
     check_file_system
     mount_slot ro 21
-    cmp -s "$MOUNT$OTA_DIR/manifest" "$WORK/new/etc/afero-ota/manifest" || fail 21 "the manifest in slot $OTHER is not the image's"
+    cmp -s "$MOUNT$OTA_DIR/manifest" "$WORK/new/manifest" || fail 21 "the manifest in slot $OTHER is not the image's"
     (cd "$MOUNT" && sha256sum -c etc/afero-ota/manifest) >"$WORK/sums" 2>/dev/null ||
         fail 21 "contents differ from the manifest: $(sed -n 's/: FAILED.*//p' "$WORK/sums" | sed -n '1,3p' | tr '\n' ' ')"
     list_slot || fail 21 "slot $OTHER cannot be listed: is /run full?"

@@ -5,8 +5,10 @@
 SLOT_FILES="./etc/afero-ota/compatible ./etc/afero-ota/manifest ./etc/afero-ota/listing ./etc/full-ota-record.json"
 SLOT_FILE_LIMIT=8388608 # bytes; no image has a list as long as that
 
-# check_members: list the archive and refuse what no image has. Writes `members` (names; links with their target), sets SIZE (KiB)
-# and ENTRIES. awk holds each line of the list once; the line END tells a whole list from one that a full /run cut off.
+# check_members: list the archive, and with that read it to its end; refuse what no image has. Writes `members` (names; links with
+# their target) and `sizes` (the slot files' sizes and names, in the order of the archive), sets SIZE (KiB), ENTRIES, SLOT_FILE_BYTES
+# and BEHIND: folders of the archive that come after the last slot file.
+# awk holds each line of the list once; the line END tells a whole list from one that a full /run cut off.
 check_members() {
     literal=
     # GNU tar would write a backslash twice
@@ -16,7 +18,7 @@ check_members() {
     echo END >>"$WORK/list"
     required=$SLOT_FILES
     [ ! -r "$OTA_DIR/boot-files" ] || required="$required $(sed 's/^/./' "$OTA_DIR/boot-files" | tr '\n' ' ')"
-    awk -v required="$required" -v limit=$SLOT_FILE_LIMIT -v out="$WORK/members" '
+    awk -v required="$required" -v slot_files="$SLOT_FILES" -v limit=$SLOT_FILE_LIMIT -v out="$WORK/members" -v sizes="$WORK/sizes" '
         function refuse(text) { print text; failed = 1; exit 1 }
         function climbs(path, target,   parts, count, depth, i) {
             depth = 0
@@ -29,6 +31,7 @@ check_members() {
             }
             return 0
         }
+        BEGIN { count = split(slot_files, names, " "); for (i = 1; i <= count; i++) is_slot_file[names[i]] = 1 }
         $0 == "END" { whole = 1; next }
         {
             # later versions of busybox list such bytes so
@@ -60,7 +63,12 @@ check_members() {
             if (type == "l" && climbs(name, target)) refuse("a link that leads out of the image: " name " -> " target)
             if (name == "./etc/afero-ota/complete" || name ~ /^\.\/etc\/afero-ota\/hdr(\/|$)/ || name ~ "^[.]/etc/ota_type_[^/]*[.]hdr$")
                 refuse("its own " substr(name, 2) ", which only sysupgrade may write")
-            if (name ~ /^\.\/etc\/afero-ota\/(manifest|listing|compatible)$|^\.\/etc\/full-ota-record\.json$/ && size + 0 > limit) refuse("a slot file that is too long: " name)
+            if (name in is_slot_file) {
+                if (size + 0 > limit) refuse("a slot file that is too long: " name)
+                print size, name > sizes
+                bytes += size
+                behind = ""
+            } else if (type == "d" && name ~ "^[.]/[a-z0-9]+$") behind = behind " " name
             seen[name] = type
             entries++
             if (type == "-") blocks += int((size + 4095) / 4096)
@@ -74,24 +82,41 @@ check_members() {
             for (i = 1; i <= count; i++)
                 if (!(names[i] in seen)) { print "no " substr(names[i], 2); exit 1 }
             if (!("./sbin/init" in seen) && !("./usr/sbin/init" in seen)) { print "no /sbin/init"; exit 1 }
-            for (i = 1; i <= 4; i++)
-                if (seen[names[i]] != "-") { print "a " substr(names[i], 2) " that is no ordinary file"; exit 1 }
+            for (name in is_slot_file)
+                if (seen[name] != "-") { print "a " substr(name, 2) " that is no ordinary file"; exit 1 }
             print "END" > out
-            if (close(out)) { print "a list of its members that does not fit into /run"; exit 1 }
-            print blocks * 4, entries
+            if (close(out) || close(sizes)) { print "a list of its members that does not fit into /run"; exit 1 }
+            print blocks * 4, entries, bytes, behind
         }' "$WORK/list" >"$WORK/result" || fail 5 "the image has $(sed -n '1p' "$WORK/result")"
     rm -f "$WORK/list"
-    read -r SIZE ENTRIES <"$WORK/result" || fail 4 "$WORK_DIR is full"
+    read -r SIZE ENTRIES SLOT_FILE_BYTES BEHIND <"$WORK/result" || fail 4 "$WORK_DIR is full"
+}
+
+# read_slot_files: into `new`. The image is decompressed no further than to the last of them. tar gives nothing a name, so that no
+# member, whatever it is, can lead it elsewhere.
+read_slot_files() {
+    (
+        # BEHIND is asked for as well, but there is no room left for it: that ends tar, and with it the decompression
+        trap '' XFSZ
+        ulimit -f $((SLOT_FILE_BYTES / 512 + 1)) || exit 1
+        # shellcheck disable=SC2086 # lists of names
+        unpack | tar -xOf - $SLOT_FILES $BEHIND >"$WORK/rest"
+    ) 2>/dev/null
+    while read -r size name; do
+        dd if="$WORK/rest" of="$WORK/new/${name##*/}" bs="$size" count=1 2>/dev/null || return 1
+        [ "$(wc -c <"$WORK/new/${name##*/}")" -eq "$size" ] || return 1
+        tail -c +$((size + 1)) "$WORK/rest" >"$WORK/rest.new" && mv -f "$WORK/rest.new" "$WORK/rest" || return 1
+    done <"$WORK/sizes"
+    rm -f "$WORK/rest"
 }
 
 # check_lists: listing and members name the same things, listing and manifest the same files. Writes `listing`, ended by END.
 check_lists() {
-    lists=$WORK/new/etc/afero-ota
-    { cat "$lists/listing" && echo END; } >"$WORK/listing"
+    { cat "$WORK/new/listing" && echo END; } >"$WORK/listing"
     sed 's/^[^ ]* [^ ]* [^ ]* //' "$WORK/listing" | tr -c '\n -~' '?' >"$WORK/expected"
     same "$WORK/expected" "$WORK/members" || fail 5 "the listing in the image does not describe its members: $(cat "$WORK/difference")"
     sed -n -e 's/^8[0-9a-f]* [^ ]* [^ ]* //p' -e '/^END$/p' "$WORK/listing" | sed '/^\.\/etc\/afero-ota\/manifest$/d' >"$WORK/expected"
-    { sed 's/^[0-9a-f]\{64\}  //' "$lists/manifest" && echo END; } >"$WORK/members"
+    { sed 's/^[0-9a-f]\{64\}  //' "$WORK/new/manifest" && echo END; } >"$WORK/members"
     same "$WORK/expected" "$WORK/members" || fail 5 "the manifest in the image does not name its files: $(cat "$WORK/difference")"
 }
 
