@@ -289,6 +289,10 @@ SETTINGS = [
     ("FREE_IMAGE=yes", "FREE_IMAGE='yes' is no whole number from 0 to 1"),
     ("DATA_DIR=data", "DATA_DIR='data' is no absolute path, so /data is used"),
     ("REBOOT=rebot", "REBOOT='rebot' is no program, so reboot is used"),
+    ("ALLOW_LOCAL=true", "ALLOW_LOCAL='true' is no whole number from 0 to 1"),
+    ("MKFS_OPTIONS=-E nodiscard", "nodiscard: not found"),
+    ("exit 1", "it ends the shell that reads it, so none of it is used"),
+    ("TRIES=${OOPS?}", "it ends the shell that reads it, so none of it is used"),
     ('MKFS_OPTIONS="-E x', "it cannot be read as a shell script, so none of it is used"),
 ]
 
@@ -297,11 +301,12 @@ SETTINGS = [
 def test_a_setting_that_cannot_be_used_is_said_and_stops_nothing(hub: Hub, line: str, fault: str) -> None:
     hub.settings(line + "\n")
     status, said = confirm(hub)
-    assert f"sysupgrade.conf: {fault}" in said, said
+    complaint = rf"sysupgrade\.conf: .*{re.escape(fault)}"
+    assert re.search(complaint, said), said
     # the bench's slots are known from this file only
-    assert status == (1 if "shell script" in fault else 0), said
+    assert status == (1 if "none of it is used" in fault else 0), said
     _, said = hub.upgrade(b"x")
-    assert f"sysupgrade.conf: {fault}" in said, said
+    assert re.search(complaint, said), said
 
 
 def test_the_settings_that_the_file_explains_are_those_that_exist(hub: Hub) -> None:

@@ -4,6 +4,8 @@
 # it writes, and finds the slot by the same variables. Here only afterwards. Sourced by such an engine, not run.
 # shellcheck disable=SC2034 # used by sysupgrade
 ENGINE_PROGRAMS=''
+# 1 in an engine that installs nothing but what the owner's key signed
+ENGINE_PROVES_ORIGIN=''
 
 # the version is inside a format that only the program can read
 engine_version() {

@@ -6,6 +6,7 @@
 # shellcheck source=/dev/null
 . "$LIB/tar-members.sh"
 ENGINE_PROGRAMS="mkfs.ext4 tar"
+ENGINE_PROVES_ORIGIN=''
 
 unpack() {
     case $FORMAT in

@@ -85,13 +85,16 @@ copy_kept_files() {
 write_header() {
     # a foreign engine may have brought them
     rm -rf "$MOUNT$OTA_DIR/hdr" "$MOUNT$OTA_DIR/complete" "$MOUNT"/etc/ota_type_*.hdr
-    if ! mkdir "$MOUNT$OTA_DIR/hdr" || ! cp "$HEADER" "$MOUNT$OTA_DIR/hdr/" || ! cp "$HEADER" "$MOUNT/etc/"; then
+    mkdir "$MOUNT$OTA_DIR/hdr" || fail 20 "the folder for the version header cannot be made in slot $OTHER"
+    [ -n "$HEADER" ] || return 0
+    if ! cp "$HEADER" "$MOUNT$OTA_DIR/hdr/" || ! cp "$HEADER" "$MOUNT/etc/"; then
         fail 20 "the version header cannot be written into slot $OTHER"
     fi
 }
 
 verify_header_and_kept_files() {
     for copy in "$MOUNT$OTA_DIR/hdr/${HEADER##*/}" "$MOUNT/etc/${HEADER##*/}"; do
+        [ -n "$HEADER" ] || break
         cmp -s "$HEADER" "$copy" || fail 21 "the version header in slot $OTHER is not the image's"
     done
     [ ! -s "$WORK/kept" ] || (cd "$MOUNT" && sha256sum -c "$WORK/kept") >/dev/null 2>&1 ||

@@ -6,7 +6,7 @@
 
 OTA_DIR=/etc/afero-ota
 CONF=$OTA_DIR/sysupgrade.conf
-SETTINGS="DATA_DIR SLOT_A SLOT_B TRIES HEALTH_TIMEOUT FREE_IMAGE REBOOT REBOOT_PATIENCE MKFS_FEATURES MKFS_OPTIONS SWUPDATE_OPTIONS"
+SETTINGS="DATA_DIR SLOT_A SLOT_B TRIES HEALTH_TIMEOUT FREE_IMAGE ALLOW_LOCAL REBOOT REBOOT_PATIENCE MKFS_FEATURES MKFS_OPTIONS SWUPDATE_OPTIONS"
 SETTING_FAULTS=''
 
 DATA_DIR=/data
@@ -14,6 +14,7 @@ SLOT_A='' SLOT_B=''
 TRIES=3
 HEALTH_TIMEOUT=120
 FREE_IMAGE=0
+ALLOW_LOCAL=0
 REBOOT=reboot
 REBOOT_PATIENCE=60
 MKFS_FEATURES=^metadata_csum,^metadata_csum_seed,^64bit,^orphan_file
@@ -33,7 +34,18 @@ read_settings() {
         return
     fi
     # shellcheck source=/dev/null
-    . "$CONF"
+    said=$(. "$CONF" 2>&1 >/dev/null; echo read)
+    case $said in
+    read) ;;
+    # a value with a blank that is not quoted, for example: the shell takes what follows for a program
+    *read) setting_fault "${said%?read}" ;;
+    *)
+        setting_fault "it ends the shell that reads it, so none of it is used: $said"
+        return
+        ;;
+    esac
+    # shellcheck source=/dev/null
+    . "$CONF" >/dev/null 2>&1
     while read -r line || [ -n "$line" ]; do
         case $line in '' | '#'*) continue ;; esac
         # a line that is no assignment is named in full
@@ -62,6 +74,7 @@ read_settings
 whole TRIES 1 9 3
 whole HEALTH_TIMEOUT 1 86400 120
 whole FREE_IMAGE 0 1 0
+whole ALLOW_LOCAL 0 1 0
 whole REBOOT_PATIENCE 0 3600 60
 case $DATA_DIR in
 /?*) ;;
