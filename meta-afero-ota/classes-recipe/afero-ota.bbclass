@@ -55,6 +55,12 @@ AFERO_OTA_IMAGE_FSTYPE[doc] = "The image type that becomes the payload: tar.xz, 
 AFERO_OTA_IMAGE_FILE ?= ""
 AFERO_OTA_IMAGE_FILE[doc] = "File name of the payload. Default: slot A of imageFiles in the file, else hub_update.bin."
 
+AFERO_OTA_SIZE_LIMIT ?= ""
+AFERO_OTA_SIZE_LIMIT[doc] = "The most bytes that the payload may have, such as 64M: the room in the /tmp of the smallest device. A larger payload fails the build."
+
+AFERO_OTA_REPORT_SINCE ?= ""
+AFERO_OTA_REPORT_SINCE[doc] = "Earlier images that the report compares with: .report.json files, the oldest first; from TOPDIR unless absolute. One that does not exist is left out."
+
 AFERO_OTA_DEVICES ?= ""
 AFERO_OTA_DEVICES[doc] = "Devices that deploy_ota pushes to: ids separated by spaces, or @file."
 
@@ -105,7 +111,19 @@ python afero_ota_install_record () {
 }
 afero_ota_install_record[doc] = "Part of do_rootfs: puts the OTA record into /etc."
 ROOTFS_POSTPROCESS_COMMAND:append = " afero_ota_install_record"
-do_rootfs[file-checksums] += "${AFERO_OTA_LIBRARY}/files.py:True ${AFERO_OTA_LIBRARY}/record.py:True"
+
+python afero_ota_list_packages () {
+    afero_ota.tasks.list_packages(d)
+}
+afero_ota_list_packages[doc] = "Part of do_rootfs: keeps beside the image what its packages are, for the report."
+# after OE-Core has written the image's manifest
+ROOTFS_POSTUNINSTALL_COMMAND:append = " afero_ota_list_packages"
+do_rootfs[file-checksums] += "\
+    ${AFERO_OTA_LIBRARY}/files.py:True \
+    ${AFERO_OTA_LIBRARY}/manifest.py:True \
+    ${AFERO_OTA_LIBRARY}/record.py:True \
+    ${AFERO_OTA_LIBRARY}/report/packages.py:True \
+"
 
 python do_package_ota () {
     afero_ota.tasks.package(d)
@@ -119,6 +137,22 @@ do_package_ota[file-checksums] += "\
     ${AFERO_OTA_LIBRARY}/payload.py:True \
     ${AFERO_OTA_LIBRARY}/record.py:True \
     ${AFERO_OTA_LIBRARY}/report/__init__.py:True \
+    ${AFERO_OTA_LIBRARY}/report/changes.py:True \
+    ${AFERO_OTA_LIBRARY}/report/chart.py:True \
+    ${AFERO_OTA_LIBRARY}/report/commits.py:True \
+    ${AFERO_OTA_LIBRARY}/report/contents.py:True \
+    ${AFERO_OTA_LIBRARY}/report/cves.py:True \
+    ${AFERO_OTA_LIBRARY}/report/facts.py:True \
+    ${AFERO_OTA_LIBRARY}/report/findings.py:True \
+    ${AFERO_OTA_LIBRARY}/report/image_changes.py:True \
+    ${AFERO_OTA_LIBRARY}/report/image_markdown.py:True \
+    ${AFERO_OTA_LIBRARY}/report/image_page.py:True \
+    ${AFERO_OTA_LIBRARY}/report/packages.py:True \
+    ${AFERO_OTA_LIBRARY}/report/page.css:True \
+    ${AFERO_OTA_LIBRARY}/report/page.py:True \
+    ${AFERO_OTA_LIBRARY}/report/table.js:True \
+    ${AFERO_OTA_LIBRARY}/report/treemap.py:True \
+    ${AFERO_OTA_LIBRARY}/report/words.py:True \
     ${AFERO_OTA_LIBRARY}/text.py:True \
 "
 do_package_ota[cleandirs] = "${AFERO_OTA_STAGING}"

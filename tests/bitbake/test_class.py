@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import requests
 
+from outline import Outline
 from rehearsal.build import Build, Result, Workspace
 from rehearsal.service import RunningService
 
@@ -106,7 +107,35 @@ def test_the_manifest_describes_the_payload(ready: Build) -> None:
 def test_the_report_describes_the_payload_for_people(ready: Build) -> None:
     report = (payload(ready).parent / "hub_update.bin.report.md").read_text()
     assert report.startswith("# Gateway 1.0.1\n")
-    assert re.search(r"^\| hello-data \| \S+ \|$", report, re.M)
+    assert re.search(r"^\| hello-data \| \S+ \| 6 bytes \| MIT \|$", report, re.M)
+
+
+def test_the_page_of_the_next_build_shows_what_changed_and_how_the_size_grew(
+    ready: Build, service: RunningService
+) -> None:
+    earlier = ready.folder / "earlier.report.json"
+    earlier.write_bytes((payload(ready).parent / "hub_update.bin.report.json").read_bytes())
+    earlier.chmod(0o644)
+    more = 'HELLO:pn-hello-data = "hello there"\nAFERO_OTA_REPORT_SINCE = "earlier.report.json later.report.json"'
+    ready.local_conf = cloud(service, 3, more)
+    done = ready.bitbake(IMAGE)
+    assert done.returncode == 0, done.output
+    page = Outline((payload(ready).parent / "hub_update.bin.report.html").read_text()).text
+    assert "1 package changed since Gateway 1.0.1" in page and "/etc/hello 6 → 12 bytes" in page
+    report = json.loads((payload(ready).parent / "hub_update.bin.report.json").read_text())
+    assert [one[0] for one in report["history"]] == ["1.0.1"]
+    assert report["packages"] == {"hello-data": ["1.0-r0", "hello-data", "MIT", 12]}
+    markdown = (payload(ready).parent / "hub_update.bin.report.md").read_text()
+    assert "| /etc/hello | 6 → 12 bytes | hello-data |" in markdown
+
+
+def test_a_payload_over_the_limit_fails_the_build_with_both_numbers(ready: Build, service: RunningService) -> None:
+    size = payload(ready).stat().st_size
+    ready.local_conf = cloud(service, 1, 'AFERO_OTA_SIZE_LIMIT = "100"')
+    said = fails(ready, IMAGE).output
+    assert f"AFERO_OTA_SIZE_LIMIT: the payload has {size} bytes, {size - 100} more than the 100 allowed" in said
+    ready.local_conf = cloud(service, 1, 'AFERO_OTA_SIZE_LIMIT = "1K"')
+    assert ready.bitbake(IMAGE).returncode == 0
 
 
 def test_a_second_build_does_not_run_the_tasks_of_the_class(ready: Build) -> None:
@@ -179,6 +208,17 @@ def test_a_build_from_a_shared_state_mirror_takes_the_payload_from_there(
     assert "do_package_ota_setscene" in done.ran(IMAGE)
     assert "do_package_ota" not in done.ran(IMAGE)
     assert payload(second).read_bytes() == payload(ready).read_bytes()
+
+
+def test_the_same_sources_give_the_same_report_in_another_folder(
+    ready: Build, scarthgap: Workspace, folder: Path, service: RunningService
+) -> None:
+    other = scarthgap.build(folder / "elsewhere" / "far", cloud(service, 1))
+    assert other.bitbake(IMAGE).returncode == 0
+    for face in ("json", "html", "md"):
+        one, two = (payload(build).parent / f"hub_update.bin.report.{face}" for build in (ready, other))
+        assert one.read_bytes() == two.read_bytes(), face
+        assert str(scarthgap.folder.parent).encode() not in one.read_bytes(), face
 
 
 def test_deploy_pushes_to_the_named_devices_and_never_twice(ready: Build, service: RunningService) -> None:
@@ -363,8 +403,8 @@ def test_the_payload_is_the_image_of_the_chosen_type(plain: Build, fstype: str) 
 def test_the_payload_may_have_another_name(plain: Build) -> None:
     plain.local_conf = INHERIT + 'AFERO_OTA_IMAGE_FILE = "gateway.img"\n'
     assert plain.bitbake(IMAGE).returncode == 0
-    names = ["gateway.img", "gateway.img.manifest.json", "gateway.img.report.md"]
-    assert sorted(os.listdir(payload(plain).parent)) == names
+    beside = ["", ".manifest.json", ".report.html", ".report.json", ".report.md"]
+    assert sorted(os.listdir(payload(plain).parent)) == [f"gateway.img{name}" for name in beside]
 
 
 def test_packaging_does_not_copy_the_image(plain: Build) -> None:
@@ -381,6 +421,7 @@ def test_packaging_does_not_copy_the_image(plain: Build) -> None:
         ('AFERO_OTA_TAGS = "%s"' % ("x" * 36), ["AFERO_OTA_TAGS: 36 characters"]),
         ('AFERO_OTA_DESCRIPTION = "%s"' % ("x" * 501), ["AFERO_OTA_DESCRIPTION: 501 characters"]),
         ('AFERO_OTA_SERVICE_URL = "http://api.afero.io"', ["https is required"]),
+        ('AFERO_OTA_SIZE_LIMIT = "64MB"', ['AFERO_OTA_SIZE_LIMIT: is "64MB"', 'write: AFERO_OTA_SIZE_LIMIT = "64M"']),
         ('AFERO_OTA_BUILDNUMBER = "3"', ["AFERO_OTA_BUILDNUMBER", "did you mean 'AFERO_OTA_BUILD_NUMBER'?"]),
         ('AFERO_OTA_USERPW = "x"', ["AFERO_OTA_USERPW: a secret is the value of a BitBake variable"]),
         ('AFERO_OTA_CONF = "/nowhere.json"', ["/nowhere.json: cannot be read"]),

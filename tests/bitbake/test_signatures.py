@@ -104,7 +104,10 @@ def unchanged(
         # private functions
         ("slot.py", "noatime,nofail", "relatime,nofail", BUILDS),
         ("record.py", "def _text(", "def _text( ", BUILDS),
-        ("report/__init__.py", '"---"', '":--"', {PACKAGE}),
+        ("report/__init__.py", "facts.dumps(found)", "facts.dumps((found))", {PACKAGE}),
+        ("report/image_markdown.py", '"---"', '":--"', {PACKAGE}),
+        ("report/page.css", "--page: #f6f7f9", "--page: #f6f7fa", {PACKAGE}),
+        ("report/packages.py", "ensure_ascii=False", "ensure_ascii=True", BUILDS),
         ("payload.py", "_BLOCK = 1 << 20", "_BLOCK = 1 << 19", {PACKAGE}),
         ("text.py", "unicode_escape", "unicode-escape", {PACKAGE}),
         # functions that tasks call by their full name
@@ -194,6 +197,10 @@ VARIABLES = {
     "boot-initramfs": (OFFLINE, 'AFERO_OTA_BOOT_INITRAMFS = "/boot/initrd"', BUILDS),
     "boot-packages": (OFFLINE, 'AFERO_OTA_BOOT_PACKAGES = "hello-data"', BUILDS),
     "one-slot": (OFFLINE, 'AFERO_OTA_AB = "0"', BUILDS),
+    "size-limit": (OFFLINE, 'AFERO_OTA_SIZE_LIMIT = "64M"', {PACKAGE}),
+    "slot-size": (OFFLINE, 'AFERO_OTA_SLOT_SIZE = "1G"', {PACKAGE}),
+    "report-since": (OFFLINE, 'AFERO_OTA_REPORT_SINCE = "{record}"', {PACKAGE}),
+    "report-since-nothing": (OFFLINE, 'AFERO_OTA_REPORT_SINCE = "/nowhere.report.json"', set()),
     "image-file": (OFFLINE, 'AFERO_OTA_IMAGE_FILE = "gateway.img"', {PACKAGE}),
     "partner-offline": (OFFLINE, 'AFERO_OTA_PARTNER_ID = "0b1c"', set()),
     "service-offline": (OFFLINE, 'AFERO_OTA_SERVICE_URL = "https://example.com"', set()),

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pytest
 
+import images
 from afero_ota import errors
 from api import Api
 from rehearsal.service import RunningService
@@ -105,6 +106,23 @@ def test_report_shows_what_is_in_a_payload_and_what_changed(run: Run, image: Pat
     assert "The payload is 99,993 bytes smaller." in shown.stdout
     assert json.loads(run("afero-ota", "report", "old.bin", "--json").stdout)["size"] == 100_000
     assert "manifest cannot be read" in run("afero-ota", "report", "nowhere.bin").stderr
+
+
+def test_report_reads_archives_compares_several_and_writes_a_page(run: Run, image: Path, tmp_path: Path) -> None:
+    for number, content in enumerate((b"one", b"two", b"and three")):
+        images.write_archive(tmp_path / "image.tar.gz", {"./etc/hello": content})
+        run("afero-ota", "package", "image.tar.gz", "-o", f"{number}.bin")
+    since = ("--since", "0.bin", "--since", "1.bin.manifest.json")
+    shown = run("afero-ota", "report", "2.bin", *since, "--page", "report.html", "--compressions", "--json")
+    assert shown.returncode == 0, shown.stderr
+    report = json.loads(shown.stdout)
+    assert list(report["changes"]["files"]["changed"]) == ["/etc/hello"]
+    assert [one["version"] for one in report["history"]] == ["0.bin", "1.bin"]
+    assert report["contents"]["unpacked"] == 9 and set(report["compressed"]) >= {"gzip -9", "xz -9"}
+    assert "/etc/hello" in (tmp_path / "report.html").read_text()
+    (tmp_path / "2.bin").write_bytes((tmp_path / "2.bin").read_bytes()[:60])
+    damaged = run("afero-ota", "report", "2.bin")
+    assert damaged.returncode == 2 and "2.bin: cannot be read" in damaged.stderr
 
 
 def test_upload_without_a_record_in_the_cloud_is_refused(run: Run, image: Path) -> None:

@@ -7,7 +7,6 @@ import re
 import time
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import html5lib
 import pytest
@@ -19,32 +18,9 @@ from afero_ota.plan import Image, Plan, Target, Wave
 from afero_ota.report import page, rollout_page
 from afero_ota.rollout import story
 from afero_ota.rollout.decision import State, Verdict
+from outline import Outline, contrast
 
 HOSTILE = "</td></table><script>alert(1)</script><img src=//evil.example/x onerror=alert(2)>\"'&\x1b[2J\u202e\ud800"
-
-
-class Outline(HTMLParser):
-    """The tags, attributes and text of a page."""
-
-    def __init__(self, source: str):
-        super().__init__(convert_charrefs=True)
-        self.tags: Counter[str] = Counter()
-        self.attributes: set[tuple[str, str]] = set()
-        self.names: set[tuple[str, str]] = set()
-        self.words: list[str] = []
-        self.feed(source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.names |= {(tag, name) for name, _ in attrs}
-        self.attributes |= {(name, value or "") for name, value in attrs}
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
 
 
 @pytest.mark.parametrize("verdict", Verdict)
@@ -190,14 +166,3 @@ def test_colours_have_enough_contrast_in_both_schemes() -> None:
                 assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
             for group in rollout_page.GROUPS:
                 assert contrast(colours[group.key], colours[ground]) >= 2.9, (group.key, ground)
-
-
-def contrast(one: str, other: str) -> float:
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
 
 _BLOCK = 1 << 20
+_SIZE = re.compile(r"(?:([0-9]+)([KMG]?))?", re.IGNORECASE)
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
 
 
@@ -61,6 +64,26 @@ def package(archive: str, destination: str, progress: Progress | None = None) ->
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     return Payload(destination, sha256, size)
+
+
+def byte_count(text: str, unit: int = 1) -> int:
+    """The bytes of a size such as ``64M``; K, M and G are powers of 1024. unit: bytes of a number without a letter.
+
+    Returns 0 for an empty text, raises ValueError for any other that is not a size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise ValueError(text)
+    number, letter = found.groups()
+    return int(number or 0) * (_UNITS[letter.upper()] if letter else unit)
+
+
+def check_limit(payload: Payload, limit: int) -> None:
+    """Raise ConfigError when a payload has more bytes than the limit; 0 is no limit."""
+    if limit and payload.size > limit:
+        problem = f"the payload has {payload.size:,} bytes, {payload.size - limit:,} more than the {limit:,} allowed"
+        remedy = "make the image smaller, compress it better (AFERO_OTA_IMAGE_FSTYPE), or raise the limit if every device has the room"
+        raise ConfigError([Fault("AFERO_OTA_SIZE_LIMIT", problem, remedy)])
 
 
 def measure(path: str, progress: Progress | None = None) -> Payload:

@@ -65,7 +65,7 @@ def html(story: Story) -> str:
         _about(story),
     )
     title = f"{_WORDS[story.verdict]}: rollout of {_image(story)}"
-    return document(title, body, own_file("devices.js"))
+    return document(title, body, own_file("table.js"))
 
 
 def _header(story: Story, totals: Mapping[str, int]) -> Markup:
@@ -289,6 +289,8 @@ def _devices(story: Story, totals: Mapping[str, int]) -> Markup:
             element("tbody", Markup(f"\n{rows}\n")),
         ),
         id="devices",
+        class_="rows",
+        data_table="devices",
     )
 
 

@@ -23,9 +23,10 @@ from .. import config, context, errors, files, journal, manifest, publish, rollo
 from .. import payload as payloads
 from .. import record as records
 from .. import report as reports
+from ..report import commits, facts, packages
 from ..rollout import campaign, ledger, planning, story, telling
 from . import parsing as parsing  # for the classes and the layer's configuration
-from .configuration import conf_path, environment, hide_secrets, load, no_file, record_source
+from .configuration import conf_path, earlier_reports, environment, hide_secrets, load, no_file, record_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,11 +90,25 @@ def install_record(d: Any) -> None:
         else:
             record = records.read(source)
         records.install(record, d.getVar("IMAGE_ROOTFS"))
-        folder, name, link = d.getVar("IMGDEPLOYDIR"), d.getVar("IMAGE_NAME"), d.getVar("IMAGE_LINK_NAME")
-        copy = f"{name}.{records.FILE_NAME}"
-        files.write_text(os.path.join(folder, copy), records.dumps(records.as_created(record)))
-        if link and link != name:
-            os.symlink(copy, os.path.join(folder, f"{link}.{records.FILE_NAME}"))
+        write_beside(d, f".{records.FILE_NAME}", records.dumps(records.as_created(record)))
+
+
+def list_packages(d: Any) -> None:
+    """Last part of do_rootfs: what the packages of the image are, in a file beside it for the report."""
+    import oe.packagedata  # here, as in `layers`
+
+    folder = os.path.join(d.getVar("PKGDATA_DIR"), "runtime-reverse")
+    names = manifest.packages(d.getVar("IMAGE_MANIFEST"))
+    found = packages.collect(names, lambda name: oe.packagedata.read_pkgdatafile(os.path.join(folder, name)))
+    write_beside(d, packages.SUFFIX, found)
+
+
+def write_beside(d: Any, suffix: str, content: str) -> None:
+    """A file beside the image, deployed together with it."""
+    folder, name, link = d.getVar("IMGDEPLOYDIR"), d.getVar("IMAGE_NAME"), d.getVar("IMAGE_LINK_NAME")
+    files.write_text(os.path.join(folder, name + suffix), content)
+    if link and link != name:
+        os.symlink(name + suffix, os.path.join(folder, link + suffix))
 
 
 def package(d: Any) -> None:
@@ -105,6 +120,8 @@ def package(d: Any) -> None:
     with _errors():
         record = records.read(f"{image}.{records.FILE_NAME}")
         made = payloads.package(f"{image}.{fstype}", target, _progress(d))
+        limit = payloads.byte_count(d.getVar("AFERO_OTA_SIZE_LIMIT"))
+        payloads.check_limit(made, limit)
         manifest.write(
             made,
             {
@@ -119,7 +136,15 @@ def package(d: Any) -> None:
                 "packages": manifest.packages(f"{image}.manifest"),
             },
         )
-        files.write_text(target + reports.SUFFIX, reports.markdown(manifest.read(target)))
+        since = _earlier(d)
+        reports.write(
+            facts.gather(target, manifest.read(target), packages.read(image + packages.SUFFIX), since),
+            target,
+            since[-1] if since else None,
+            limit,
+            payloads.byte_count(d.getVar("AFERO_OTA_SLOT_SIZE"), 1 << 20) if d.getVar("AFERO_OTA_AB") == "1" else 0,
+            _commits(d, since),
+        )
         _plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {payload}")
 
 
@@ -132,6 +157,24 @@ def layers(d: Any) -> dict[str, str]:
         for _, name, branch, revision, modified in oe.buildcfg.get_layer_revisions(d)
         if revision.isalnum()  # not "<unknown>": the layer is in no repository
     }
+
+
+def _earlier(d: Any) -> list[facts.Facts]:
+    """The earlier images that the report compares with, oldest first; the task depends on the content of their files."""
+    paths = earlier_reports(d)
+    for path in paths:
+        if not os.path.exists(path):
+            _note(f"AFERO_OTA_REPORT_SINCE: {path} is not there yet; the report does without it")
+    return [facts.load(path) for path in paths if os.path.exists(path)]
+
+
+def _commits(d: Any, since: Sequence[facts.Facts]) -> dict[str, tuple[str, ...]]:
+    if not since:
+        return {}
+    import oe.buildcfg  # here, as in `layers`
+
+    folders = {name: path for path, name, *_ in oe.buildcfg.get_layer_revisions(d)}
+    return commits.between(folders, since[-1].manifest.get("layers") or {}, layers(d))
 
 
 def upload(d: Any) -> None:

@@ -36,6 +36,11 @@ def record_source(d: Any) -> str:
     return source if source in ("cloud", "offline") else os.path.join(d.getVar("TOPDIR"), source)
 
 
+def earlier_reports(d: Any) -> list[str]:
+    """The absolute paths that AFERO_OTA_REPORT_SINCE names; a file may not be there yet."""
+    return [os.path.join(d.getVar("TOPDIR"), path) for path in d.getVar("AFERO_OTA_REPORT_SINCE").split()]
+
+
 def load(d: Any, needs: Sequence[str] = ()) -> config.Config:
     """The settings of the variables, the file and the environment. Raises ConfigError when one of `needs` is missing."""
     variables = {field: d.getVar(f"AFERO_OTA_{suffix}") or "" for field, (_, suffix, _) in config.FIELDS.items()}

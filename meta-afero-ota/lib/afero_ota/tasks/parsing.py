@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import bb
 
-from .. import checks, config, credentials, errors, text
+from .. import checks, config, credentials, errors, payload, text
 from .. import record as records
-from .configuration import conf_path, hide_secrets, load, no_file, record_source
+from .configuration import conf_path, earlier_reports, hide_secrets, load, no_file, record_source
 
 if TYPE_CHECKING:
     from typing import Any
@@ -68,6 +68,9 @@ def configure(d: Any) -> None:
         bb.warn(text.visible(warning))
     d.setVar("AFERO_OTA_REQUEST", json.dumps(request, sort_keys=True))
     d.setVar("AFERO_OTA_PAYLOAD", os.path.join("${AFERO_OTA_DEPLOYDIR}", os.path.basename(settings.image_file)))
+    for file in earlier_reports(d):
+        bb.parse.mark_dependency(d, file)
+        d.appendVarFlag("do_package_ota", "file-checksums", f" {file}:{os.path.exists(file)}")
     if source == "cloud":
         d.appendVarFlag("do_rootfs", "depends", " ${PN}:do_create_ota_record")
     elif source != "offline":
@@ -100,6 +103,12 @@ def _variable_faults(d: Any) -> list[errors.Fault]:
     if switch not in ("", "0", "1"):
         remedy = 'write: AFERO_OTA_AB = "1" for two system slots'
         faults.append(errors.Fault("AFERO_OTA_AB", f'is "{switch}", expected 0 or 1', remedy))
+    for name, example in (("AFERO_OTA_SIZE_LIMIT", "64M"), ("AFERO_OTA_SLOT_SIZE", "512M")):
+        try:
+            payload.byte_count(d.getVar(name))
+        except ValueError:
+            problem = f'is "{d.getVar(name)}", expected a number, or one with K, M or G'
+            faults.append(errors.Fault(name, problem, f'write: {name} = "{example}"'))
     return faults
 
 
