@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -94,7 +95,9 @@ def test_a_release_builds_and_uploads_both_boards_and_deploys_them_manually(
     clone: Path, variables: dict[str, str]
 ) -> None:
     found = jobs(clone, CI_PIPELINE_SOURCE="push", **variables)
-    assert list(found) == [*ALWAYS, *RELEASE]
+    uploaded = RELEASE.index("canary: [sama5d2-xplained-emmc]")
+    named = ["release"] if "CI_COMMIT_TAG" in variables else []
+    assert list(found) == [*ALWAYS, *RELEASE[:uploaded], *named, *RELEASE[uploaded:]]
     manual = {name for name, row in found.items() if row["when"] == "manual"}
     assert manual == {name for name in found if name.startswith(("canary", "fleet"))}
     assert {row["stage"] for name, row in found.items() if name in manual} == {"deploy"}
@@ -151,9 +154,20 @@ def test_it_contains_no_secret_and_no_place_for_one(expanded: dict[str, Any]) ->
 def test_payload_manifest_report_and_journal_are_kept(expanded: dict[str, Any]) -> None:
     for name in ("build", "upload", "canary", "fleet"):
         paths = expanded[name]["artifacts"]["paths"]
-        rollout = ["rollout/"] if name in ("canary", "fleet") else []
-        assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/", *rollout]
+        more = {"build": ["report/index.html"], "upload": []}.get(name, ["rollout/"])
+        assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/", *more]
         assert expanded[name]["artifacts"]["when"] == "always"
+
+
+def test_reports_are_linked_on_the_merge_request_and_on_the_release(expanded: dict[str, Any]) -> None:
+    shown = expanded["hermetic"]["artifacts"]
+    assert shown["expose_as"] and len(shown["paths"]) == 1
+    assert shown["paths"][0].endswith(".report.html") and not set(shown["paths"][0]) & set("*$")
+    links = PIPELINE["release"]["release"]["assets"]["links"]
+    assert [unquote(link["url"]).partition("/report/index.html?job=")[2] for link in links] == [
+        f"build: [{board}]" for board in BOARDS
+    ]
+    assert "report/index.html" in expanded["build"]["artifacts"]["paths"]
 
 
 def test_a_rollout_job_makes_its_plan_once_and_continues_after_it_was_killed(
@@ -235,5 +249,8 @@ def test_the_hermetic_job_builds_a_payload(clone: Path, release: str) -> None:
         manifest = json.loads((ota / "hub_update.bin.manifest.json").read_text())
         assert (ota / "hub_update.bin").stat().st_size == manifest["size"]
         assert manifest["record"]["versionNumber"] == "0", "an offline record"
+        [page] = PIPELINE["hermetic"]["artifacts"]["paths"]
+        assert "<!DOCTYPE html>" in (folder / page).read_text()
+        assert (folder / "reports" / "hub_update.bin.report.json").exists()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -188,9 +188,10 @@ def test_a_file_that_is_no_report_is_a_fault(tmp_path: Path, text: str) -> None:
 
 def test_a_release_remembers_the_sizes_of_those_before_it() -> None:
     one = Facts(images.manifest("1.0.1", size=10))
-    two = Facts(images.manifest("1.0.2", size=20), history=facts.remembered([one]))
-    three = Facts(images.manifest("1.0.3", size=30), history=facts.remembered([one, two]))
+    two = Facts(images.manifest("1.0.2", size=20), history=facts.remembered([one], "2"))
+    three = Facts(images.manifest("1.0.3", size=30), history=facts.remembered([one, two], "3"))
     assert [(release.version, release.size) for release in three.history] == [("1.0.1", 10), ("1.0.2", 20)]
+    assert facts.remembered([one], one.manifest["sha256"]) == ()
 
 
 def test_setuid_world_writable_and_services_stand_out() -> None:

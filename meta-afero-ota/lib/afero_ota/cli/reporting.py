@@ -43,7 +43,7 @@ def show_report(options: argparse.Namespace, output: Output) -> None:
     since = [facts.load(one) for one in options.since]
     found = facts.load(path)
     if since:
-        found = dataclasses.replace(found, history=facts.remembered(since))
+        found = dataclasses.replace(found, history=facts.remembered(since, str(found.manifest["sha256"])))
     changed = changes.compare(since[-1], found) if since else None
     compressed = _compressed(path, output) if options.compressions else ()
     if options.page:

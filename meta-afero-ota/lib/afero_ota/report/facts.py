@@ -117,13 +117,14 @@ def gather(
         one = known.get(name) or {"recipe": "", "licence": "", "size": 0}
         found[name] = Package(version, one["recipe"], one["licence"], sizes.get(name, 0) if files else one["size"])
     reported = cves.read(os.path.dirname(payload), manifest)
-    return Facts(manifest, found, files, history=remembered(since), cves=reported)
+    return Facts(manifest, found, files, history=remembered(since, str(manifest["sha256"])), cves=reported)
 
 
-def remembered(since: Sequence[Facts]) -> tuple[Release, ...]:
-    """The releases that earlier images are and remember, oldest first, each once."""
+def remembered(since: Sequence[Facts], sha256: str) -> tuple[Release, ...]:
+    """The releases that earlier images are and remember, oldest first, each once, and none with this hash."""
     releases = [release for facts in since for release in (*facts.history, facts.release)]
-    return tuple({release.sha256: release for release in releases}.values())[-_RELEASES:]
+    known = {release.sha256: release for release in releases if release.sha256 != sha256}
+    return tuple(known.values())[-_RELEASES:]
 
 
 def load(path: str) -> Facts:

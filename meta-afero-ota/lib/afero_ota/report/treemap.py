@@ -40,7 +40,7 @@ def draw(groups: Sequence[Group], width: int, height: int, label: str, class_: s
     groups = sorted(groups, key=lambda group: -group.size)
     boxes = squarify([group.size for group in groups], (0, 0, width, height))
     drawn = [_group(group, box, width) for group, box in zip(groups, boxes)]
-    return element("svg", *drawn, height=height, role="img", aria_label=label, class_=f"treemap {class_}")
+    return element("svg", *drawn, height=height, role="group", aria_label=label, class_=f"treemap {class_}")
 
 
 def squarify(sizes: Sequence[int], box: Box) -> list[Box]:

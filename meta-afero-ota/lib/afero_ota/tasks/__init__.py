@@ -161,11 +161,17 @@ def layers(d: Any) -> dict[str, str]:
 
 def _earlier(d: Any) -> list[facts.Facts]:
     """The earlier images that the report compares with, oldest first; the task depends on the content of their files."""
-    paths = earlier_reports(d)
-    for path in paths:
-        if not os.path.exists(path):
-            _note(f"AFERO_OTA_REPORT_SINCE: {path} is not there yet; the report does without it")
-    return [facts.load(path) for path in paths if os.path.exists(path)]
+    found = []
+    for path in earlier_reports(d):
+        try:
+            if os.path.exists(path):
+                found.append(facts.load(path))
+            else:
+                _note(f"AFERO_OTA_REPORT_SINCE: {path} is not there yet; the report does without it")
+        except errors.ConfigError as error:
+            # an image is not worse because of an older one's report
+            bb.warn(text.message(error))
+    return found
 
 
 def _commits(d: Any, since: Sequence[facts.Facts]) -> dict[str, tuple[str, ...]]:
