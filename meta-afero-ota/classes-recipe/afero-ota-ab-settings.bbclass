@@ -47,8 +47,8 @@ AFERO_OTA_BOOT_COMMAND[doc] = "U-Boot's command that starts the kernel: bootz, b
 AFERO_OTA_BOOT_MMC ?= "0"
 AFERO_OTA_BOOT_MMC[doc] = "U-Boot's number of the disk that Linux calls AFERO_OTA_DISK."
 
-AFERO_OTA_BOOT_ARGS ?= "console=ttyS0,115200 rootwait rw watchdog.open_timeout=300"
-AFERO_OTA_BOOT_ARGS[doc] = "Kernel command line, without root=, rauc.slot= and panic=, which boot.scr adds."
+AFERO_OTA_BOOT_ARGS ?= "console=ttyS0,115200 rootwait ro watchdog.open_timeout=300"
+AFERO_OTA_BOOT_ARGS[doc] = "Kernel command line, without root=, rauc.slot= and panic=, which boot.scr adds. ro: init makes the root writable where /etc/fstab or inittab says so."
 
 AFERO_OTA_BOOT_ADDRESSES ?= ""
 AFERO_OTA_BOOT_ADDRESSES[doc] = "Load addresses for a U-Boot without kernel_addr_r, fdt_addr_r, ramdisk_addr_r: kaddr=0x… faddr=0x… raddr=0x…"

@@ -388,6 +388,15 @@ def test_a_kept_file_never_goes_through_a_link_of_the_new_system(hub: Hub, tmp_p
     assert [path.name for path in (hub.root / "etc/target").iterdir()] == ["untouched"]
 
 
+def test_what_is_mounted_over_a_kept_file_is_not_of_this_slot_and_stays_here(
+    hub: Hub, good: bytes, tmp_path: Path
+) -> None:
+    status, said = hub.upgrade(good, before="echo memory > run/id && mount --bind run/id etc/machine-id")
+    assert (status, "/etc/machine-id is not kept: something is mounted there" in said) == (0, True), said
+    with hub.other_slot(tmp_path / "b") as tree:
+        assert (tree / "etc/machine-id").read_text() == "factory\n"
+
+
 def test_a_kept_file_may_be_written_to_during_the_update(hub: Hub, good: bytes, tmp_path: Path) -> None:
     """Every unmount is followed by a write to the original."""
     hub.put("etc/ssh/key", "before\n")

@@ -50,6 +50,22 @@ def test_a_new_system_that_fails_a_check_restarts_unconfirmed(hub: Hub, check: s
     assert hub.state()[0] == before
 
 
+def test_a_machine_id_that_systemd_made_in_memory_is_noted_once_for_all_later_starts(hub: Hub) -> None:
+    in_memory = "cp etc/machine-id run/machine-id && mount --bind run/machine-id etc/machine-id"
+    for machine_id in ("d" * 32, "e" * 32):
+        hub.put("etc/machine-id", machine_id + "\n")
+        hub.set_env(BOOT_A_LEFT=2)
+        assert confirm(hub, in_memory)[0] == 0
+        assert hub.env()["AFERO_OTA_MACHINE_ID"] == "d" * 32
+
+
+def test_a_machine_id_of_the_slot_is_not_noted(hub: Hub) -> None:
+    hub.put("etc/machine-id", "d" * 32 + "\n")
+    hub.set_env(BOOT_A_LEFT=2)
+    assert confirm(hub)[0] == 0
+    assert "AFERO_OTA_MACHINE_ID" not in hub.env()
+
+
 def rolled_back(hub: Hub, before: str = "") -> dict[str, str]:
     """Let the new system use up its attempts, and confirm the old one; returns U-Boot's environment after that."""
     hub.set_env(BOOT_ORDER="B A", BOOT_A_LEFT=2, BOOT_B_LEFT=0, AFERO_OTA_TRYING="b" * 64)

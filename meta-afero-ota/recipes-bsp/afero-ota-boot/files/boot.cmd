@@ -73,8 +73,13 @@ if test "${slot}" != "${AFERO_OTA_CONFIRMED}"; then
     fi
   fi
 fi
+# with a read-only root, systemd would make a new one at each start
+id=
+if test -n "${AFERO_OTA_MACHINE_ID}"; then
+  id=" systemd.machine_id=${AFERO_OTA_MACHINE_ID}"
+fi
 echo "afero-ota: starting slot ${slot}"
-setenv bootargs "${args} root=${slots}${part} rauc.slot=${slot}${trial} panic=2"
+setenv bootargs "${args} root=${slots}${part} rauc.slot=${slot}${trial}${id} panic=2"
 ready=no
 if load mmc ${mmc}:${part} ${kaddr} ${kernel}; then
   ready=yes

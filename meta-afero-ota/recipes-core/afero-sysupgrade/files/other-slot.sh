@@ -70,6 +70,10 @@ copy_kept_files() {
             ;;
         esac
         [ -e "$kept" ] || [ -L "$kept" ] || continue
+        if mounted "$kept"; then
+            say "$kept is not kept: something is mounted there, so it is no file of this slot"
+            continue
+        fi
         if ! real_folder "${kept%/*}"; then
             say "$kept is not kept: the new system has no directory ${kept%/*}"
             continue

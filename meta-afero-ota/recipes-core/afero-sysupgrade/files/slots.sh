@@ -13,11 +13,15 @@ WORK_DIR=/run/afero-ota
 # shellcheck source=/dev/null
 . /usr/lib/afero-ota/settings.sh
 
+# whether systemd's journal has our output without logger
+JOURNALED=''
+[ -z "$JOURNAL_STREAM" ] || [ "$(stat -L -c %d:%i "/proc/$$/fd/1" 2>/dev/null)" != "$JOURNAL_STREAM" ] || JOURNALED=1
+
 SAID=''
 say() {
     SAID="$SAID$TAG: $*
 "
-    logger -t "$TAG" "$*" 2>/dev/null
+    [ -n "$JOURNALED" ] || logger -t "$TAG" "$*" 2>/dev/null
     echo "$TAG: $*"
 }
 
@@ -119,6 +123,7 @@ restart() {
     $REBOOT
     sleep "$REBOOT_PATIENCE"
     sync
-    reboot -f
+    # twice: once would ask systemd, which may be what hangs
+    reboot -f -f
     sleep 60
 }
