@@ -28,10 +28,16 @@ HERMETIC_DEBIAN = "{debian}"
 AFERO_OTA_AB = "1"
 AFERO_OTA_BOOT_PACKAGES = "debian-kernel"
 AFERO_OTA_BOOT_INITRAMFS = "/boot/initrd.gz"
-AFERO_OTA_BOOT_ARGS = "console=ttyAMA0 quiet watchdog.open_timeout=40"
+AFERO_OTA_BOOT_ARGS = "console=ttyAMA0 quiet ro watchdog.open_timeout=40"
 AFERO_OTA_SLOT_SIZE = "80M"
 AFERO_OTA_DATA_SIZE = "24M"
+{system}
 """
+# the two kinds of Linux, each as its users configure it
+SYSTEMS = {
+    "busybox": "",
+    "systemd": 'INIT_MANAGER = "systemd"\nEXTRA_IMAGE_FEATURES = "read-only-rootfs"',
+}
 
 
 class BuildError(Exception):
@@ -57,13 +63,21 @@ class Release:
 class ReleaseBuild:
     """The build folder that all releases come from. `configure` says which one is built next.
 
-    bootable: build the image for the emulated board, of Debian's packages; else an image of data only. Raises Unavailable when
-    those packages cannot be had.
+    bootable: build the image for the emulated board, of Debian's packages; else an image of data only. system: busybox, with a
+    writable root, or systemd, with a read-only one and a merged /usr. Raises Unavailable when those packages cannot be had.
     """
 
-    def __init__(self, folder: Path, workspace: Workspace, service: RunningService, bootable: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        workspace: Workspace,
+        service: RunningService,
+        bootable: bool = True,
+        system: str = "busybox",
+    ):
         self.bootable, self.image = bootable, "device-image" if bootable else "core-image-minimal"
-        self._board_conf = _BOARD_CONF.format(debian=parts.debian_packages()) if bootable else ""
+        facts = {"debian": parts.debian_packages(), "system": SYSTEMS[system]} if bootable else {}
+        self._board_conf = _BOARD_CONF.format(**facts) if bootable else ""
         self._service, self._build = service, workspace.build(folder)
 
     def configure(self, number: int, device_id: str, more: str = "") -> None:

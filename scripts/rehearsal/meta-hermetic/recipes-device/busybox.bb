@@ -13,6 +13,11 @@ BIN = "[ ash awk base64 cat chgrp chmod chown cmp cp cut date dd df dmesg du ech
 SBIN = "blockdev halt init insmod klogd losetup lsmod poweroff reboot rmmod switch_root sysctl syslogd watchdog start-stop-daemon \
     mdev ip ifconfig fstrim getty losetup"
 
+# systemd brings its own
+OF_SYSTEMD = "halt init mount poweroff reboot umount"
+BIN:remove = "${@bb.utils.contains('DISTRO_FEATURES', 'systemd', d.getVar('OF_SYSTEMD'), '', d)}"
+SBIN:remove = "${@bb.utils.contains('DISTRO_FEATURES', 'systemd', d.getVar('OF_SYSTEMD'), '', d)}"
+
 do_install() {
     install -d ${D}${base_bindir} ${D}${base_sbindir}
     install -m 0755 debian/bin/busybox ${D}${base_bindir}/busybox

@@ -3,14 +3,15 @@ SUMMARY = "A system that boots in QEMU and takes updates"
 
 require recipes-image/hermetic-image.inc
 
-IMAGE_INSTALL = "busybox debian-tools debian-kernel device-base hello-data"
+IMAGE_INSTALL = "busybox debian-tools debian-kernel device-base hello-data \
+    ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'debian-systemd', '', d)}"
 
 python () {
     if not d.getVar("HERMETIC_DEBIAN"):
         raise bb.parse.SkipRecipe("HERMETIC_DEBIAN is not set")
 }
 
-# what is wrong with this build: panic, hang, kernel, health, or nothing
+# what is wrong with this build: panic, hang, kernel, health, stuck, freeze (systemd only), or nothing
 DEVICE_FAULT ?= ""
 
 # before anybody looks at the root as a whole
@@ -35,6 +36,24 @@ device_settings() {
         printf '#!/bin/sh\necho "BENCH FAULT health"\nexit 1\n' > ${IMAGE_ROOTFS}/etc/afero-ota/health.d/90-fault
         chmod 0755 ${IMAGE_ROOTFS}/etc/afero-ota/health.d/90-fault
         ;;
+    # a service that everything after it waits for
+    stuck) device_fault_at_boot 'echo "BENCH FAULT stuck" >/dev/console; while :; do sleep 1000; done' ;;
+    # systemd does not end when it crashes, but does nothing any more
+    freeze) device_fault_at_boot 'echo "BENCH FAULT freeze" >/dev/console; kill -SEGV 1; while :; do sleep 1000; done' ;;
     *) bbfatal "there is no fault ${DEVICE_FAULT}" ;;
     esac
+}
+
+device_fault_at_boot() {
+    install -d ${IMAGE_ROOTFS}${sbindir}
+    printf '#!/bin/sh\n%s\n' "$1" > ${IMAGE_ROOTFS}${sbindir}/bench-fault
+    chmod 0755 ${IMAGE_ROOTFS}${sbindir}/bench-fault
+    if [ -d ${IMAGE_ROOTFS}${sysconfdir}/rc5.d ]; then
+        ln -s ../..${sbindir}/bench-fault ${IMAGE_ROOTFS}${sysconfdir}/rc5.d/S10bench-fault
+    else
+        unit=${IMAGE_ROOTFS}${systemd_system_unitdir}/bench-fault.service
+        printf '[Unit]\nBefore=multi-user.target\n[Service]\nType=oneshot\nExecStart=${sbindir}/bench-fault\n' > $unit
+        install -d ${IMAGE_ROOTFS}${systemd_system_unitdir}/multi-user.target.wants
+        ln -s ../bench-fault.service ${IMAGE_ROOTFS}${systemd_system_unitdir}/multi-user.target.wants/
+    fi
 }
