@@ -17,18 +17,20 @@ from rehearsal.board.releases import Release, ReleaseBuild
 from rehearsal.build import Workspace
 from rehearsal.service import RunningService
 
-CUTS = 6  # in a normal run
+# power cuts in a normal run, by image (rehearsal.board.releases.SYSTEMS), and on each image in a run of every scenario
+CUTS = {"busybox": 6, "systemd": 3}
+LONG_CUTS = 10
 # builds by number: good ones, and one for each thing that can be wrong with a new system (device-image.bb)
-FAULTS = {1: "", 2: "", 3: "", 4: "", 5: "health", 6: "panic", 7: "hang", 8: "kernel"}
+FAULTS = {1: "", 2: "", 3: "", 4: "", 5: "health", 6: "panic", 7: "hang", 8: "kernel", 9: "stuck", 10: "freeze"}
 
 
 class Bench:
-    """One build folder, one OTA service, one factory disk."""
+    """One build folder, one OTA service, one factory disk. system: which kind of Linux the devices run."""
 
-    def __init__(self, folder: Path, workspace: Workspace, service: RunningService):
-        self.folder, self.service = folder, service
+    def __init__(self, folder: Path, workspace: Workspace, service: RunningService, system: str):
+        self.folder, self.service, self.system = folder, service, system
         self.u_boot, self.key = parts.u_boot(), hubs.service_key(service.url)
-        self.build = ReleaseBuild(folder / "build", workspace, service)
+        self.build = ReleaseBuild(folder / "build", workspace, service, system=system)
         self._releases: dict[int, Release] = {}
         self._factory: Path | None = None
         self._count = itertools.count(1)

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench import CUTS, Bench
+from bench import Bench
 from reference_update import STEPS, Rehearsal
 
 NAMES = [name for name, _ in STEPS]
 PATTERNS = dict(STEPS)
 UPDATE = NAMES[: NAMES.index("U-Boot")]
 U_BOOT = ["U-Boot", "choosing", "loading"]
-# half of the cuts are in the update; a normal run also has one at each of the other places
-PLACES = (UPDATE, U_BOOT, UPDATE, ["kernel"], UPDATE, ["confirming"])
+# half of the cuts are in the update; six have one at each of the other places, too
+PLACES = (UPDATE, ["confirming"], UPDATE, U_BOOT, UPDATE, ["kernel"])
 TRIES = 3
 REPEAT_EVERY = 4  # one in so many interrupted updates is repeated
 
@@ -51,26 +51,26 @@ def plan(seed: int, count: int) -> list[Cut]:
 
 
 @pytest.fixture(scope="module")
-def lanes(bench: Bench, rehearsal: Rehearsal, seed: int, request: pytest.FixtureRequest) -> Iterator[list[Future[str]]]:
+def lanes(bench: Bench, rehearsal: Rehearsal, seed: int, cuts: int) -> Iterator[list[Future[str]]]:
     """The cuts, made in parallel: one emulated device for each processor."""
-    count = request.config.getoption("--cuts", None)
     pool = ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1)))
-    cuts = plan(seed, CUTS if count is None else count)
     try:
-        yield [pool.submit(make_cut, bench, rehearsal, cut) for cut in cuts]
+        yield [pool.submit(make_cut, bench, rehearsal, cut) for cut in plan(seed, cuts)]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@pytest.mark.both
 def test_a_cut_leaves_one_complete_system(
-    lanes: list[Future[str]], cut_number: int, seed: int, figures: list[str]
+    bench: Bench, lanes: list[Future[str]], cut_number: int, seed: int, figures: list[str]
 ) -> None:
+    name = f"{bench.system}, seed {seed} cut {cut_number:4}"
     try:
         line = lanes[cut_number].result()
     except BaseException as error:
-        figures.append(f"seed {seed} cut {cut_number:4}  FAILED: {str(error).splitlines()[0]}")
+        figures.append(f"{name}  FAILED: {str(error).splitlines()[0]}")
         raise
-    figures.append(f"seed {seed} cut {cut_number:4}  {line}")
+    figures.append(f"{name}  {line}")
 
 
 def expected(output: str, pending: bool) -> str:

@@ -16,9 +16,12 @@ SIGNS = {
     "panic": r"Kernel panic - not syncing: Attempted to kill init",
     "hang": r"BENCH FAULT hang",
     "kernel": r"slot B could not be started",
+    "stuck": r"BENCH FAULT stuck",
+    "freeze": r"BENCH FAULT freeze",
 }
+MARKS = {"health": [pytest.mark.both], "freeze": [pytest.mark.long, pytest.mark.only("systemd")]}
 BAD = [
-    pytest.param(number, id=fault, marks=() if fault == "health" else pytest.mark.long)
+    pytest.param(number, id=fault, marks=MARKS.get(fault, [pytest.mark.long]))
     for number, fault in FAULTS.items()
     if fault
 ]
@@ -29,9 +32,10 @@ def test_the_old_system_is_back_after_three_tries(bench: Bench, device: Device, 
     old, bad = bench.release(1), bench.release(number)
     assert device.update(bad)[0] is None
     for _ in range(TRIES):
-        device.expect(r"afero-ota: starting slot B")
+        # a watchdog or the guard takes its time
+        device.expect(r"afero-ota: starting slot B", 300)
         device.expect(SIGNS[FAULTS[number]])
-    device.expect(r"afero-ota: starting slot A")
+    device.expect(r"afero-ota: starting slot A", 300)
     assert device.wait_until_up() == "A"
     device.check("A", old, factory=True)
     assert device.reported_version() == old.version_number
@@ -40,7 +44,7 @@ def test_the_old_system_is_back_after_three_tries(bench: Bench, device: Device, 
     # the cloud will offer the same image again; one that did not say why it failed may have been cut off, and gets a second chance
     if FAULTS[number] != "health":
         assert device.update(bad)[0] is None
-        device.expect(r"afero-ota: starting slot A", 300)
+        device.expect(r"afero-ota: starting slot A", 900)
         assert device.wait_until_up() == "A"
     status, output = device.update(bad)
     assert status == 9, output

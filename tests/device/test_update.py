@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from api import Api
 from bench import Bench
 from rehearsal.board.device import Device, GuestHub
@@ -17,6 +19,7 @@ def push(bench: Bench, device_id: str, version_number: str) -> None:
     assert answer.status_code == 202, answer.text
 
 
+@pytest.mark.both
 def test_a_device_goes_from_the_factory_to_b_and_back_and_to_b_again(bench: Bench, device: Device) -> None:
     """A → B → A → B: the cloud pushes each update, and the slot then holds exactly what BitBake built."""
     folder = bench.folder / f"hub-{device.disk.stem}"
@@ -31,3 +34,35 @@ def test_a_device_goes_from_the_factory_to_b_and_back_and_to_b_again(bench: Benc
         device.check(slot, release)
         assert bench.service.sim.device(hub.device_id)["versionNumber"] == release.version_number
         assert record_of(release.image)["versionNumber"] == release.version_number
+
+
+@pytest.mark.long
+@pytest.mark.only("systemd")
+def test_a_device_with_a_read_only_root_has_one_machine_id_all_its_life(bench: Bench, device: Device) -> None:
+    machine_id = device.read_file("/etc/machine-id")
+    assert machine_id and len(machine_id.strip()) == 32
+    assert device.update(bench.release(2))[0] is None
+    assert device.wait_until_up() == "B"
+    assert device.read_file("/etc/machine-id") == machine_id
+    device.command("sync")
+    device.cut()
+    device.power_on()
+    assert device.wait_until_up() == "B"
+    assert device.read_file("/etc/machine-id") == machine_id
+    # in memory only
+    device.check("B", bench.release(2))
+
+
+@pytest.mark.long
+@pytest.mark.only("systemd")
+def test_a_header_that_a_person_left_in_a_read_only_root_keeps_updates_away_until_it_is_put_right(
+    bench: Bench, device: Device
+) -> None:
+    release = bench.release(2)
+    device.command("mount -o remount,rw / && echo wrong > /etc/ota_type_5.hdr && mount -o remount,ro /")
+    status, output = device.update(release)
+    assert (status, "could not be put right" in output) == (4, True), output
+    device.command("mount -o remount,rw / && afero-ota-header reconcile; mount -o remount,ro /")
+    assert device.update(release)[0] is None
+    assert device.wait_until_up() == "B"
+    device.check("B", release)
