@@ -18,7 +18,7 @@ from rehearsal.build import Workspace
 from rehearsal.service import RunningService
 
 # power cuts in a normal run, by image (rehearsal.board.releases.SYSTEMS), and on each image in a run of every scenario
-CUTS = {"busybox": 6, "systemd": 3}
+CUTS = {"busybox": 6, "systemd": 2}
 LONG_CUTS = 10
 # builds by number: good ones, and one for each thing that can be wrong with a new system (device-image.bb)
 FAULTS = {1: "", 2: "", 3: "", 4: "", 5: "health", 6: "panic", 7: "hang", 8: "kernel", 9: "stuck", 10: "freeze"}

@@ -2,9 +2,9 @@
 """The QEMU bench of these tests, and the options that say how much they try.
 
 Devices run one of two images: busybox with a writable root, or systemd with a read-only one and a merged /usr. Tests are the same
-for both. A normal run has the happy path, four refusals, one rollback and six power cuts with busybox; of these, the tests that are
-marked `both` also run with systemd, and half as many cuts. With `--cuts N` every test runs on both, also those marked `long`, with
-that many cuts on each. `--image` names the only one to be used.
+for both. A normal run has the happy path, four refusals, one rollback and six power cuts with busybox; the rollback, marked `both`,
+and two cuts also with systemd. With `--cuts N` every test runs on both, also those marked `long`, with that many cuts on each.
+`--image` names the only one to be used.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ def push(bench: Bench, device_id: str, version_number: str) -> None:
     assert answer.status_code == 202, answer.text
 
 
-@pytest.mark.both
 def test_a_device_goes_from_the_factory_to_b_and_back_and_to_b_again(bench: Bench, device: Device) -> None:
     """A → B → A → B: the cloud pushes each update, and the slot then holds exactly what BitBake built."""
     folder = bench.folder / f"hub-{device.disk.stem}"

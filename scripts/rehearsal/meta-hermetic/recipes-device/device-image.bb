@@ -21,6 +21,8 @@ device_settings() {
     if [ -e ${IMAGE_ROOTFS}/etc/afero-ota/sysupgrade.conf ]; then
         echo 'MKFS_OPTIONS="-E nodiscard,lazy_itable_init=0,lazy_journal_init=0"' >> ${IMAGE_ROOTFS}/etc/afero-ota/sysupgrade.conf
         echo 'HEALTH_TIMEOUT=5' >> ${IMAGE_ROOTFS}/etc/afero-ota/sysupgrade.conf
+        # the shell of Debian's busybox takes its own reboot, whatever is in the path, and systemd does not understand that one
+        echo 'REBOOT=/sbin/reboot' >> ${IMAGE_ROOTFS}/etc/afero-ota/sysupgrade.conf
     fi
     case "${DEVICE_FAULT}" in
     "") ;;
