@@ -17,7 +17,7 @@ import pytest
 
 import images
 from afero_ota import errors, manifest, payload, report
-from afero_ota.report import changes, compression, contents, cves, facts, findings, image_markdown, packages
+from afero_ota.report import changes, commits, compression, contents, cves, facts, findings, image_markdown, packages
 from afero_ota.report.contents import File
 from afero_ota.report.facts import Facts
 
@@ -283,6 +283,28 @@ def test_without_an_sbom_the_report_says_so() -> None:
     assert "| SBOM | no SBOM |" in markdown(MANIFEST)
     known = {"file": "hub_update.bin.spdx.json", "format": "SPDX-3.0.1", "reproducible": True}
     assert "| SBOM | hub_update.bin.spdx.json, SPDX-3.0.1 |" in markdown({**MANIFEST, "sbom": known})
+
+
+def test_the_commits_of_a_layer_between_two_images_are_told(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y", *arguments]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+    git("init", "-q")
+    revisions = []
+    for number, folder in enumerate(("layer", "layer", "elsewhere", "layer")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "file").write_text(str(number))
+        git("add", "-A")
+        git("commit", "-q", "-m", f"commit {number} <in> {folder}")
+        revisions.append(git("rev-parse", "HEAD"))
+    folders = {"meta-one": str(tmp_path / "layer"), "meta-gone": str(tmp_path / "nowhere")}
+    before, after = ({name: f"main:{revision}" for name in folders} for revision in (revisions[0], revisions[3]))
+    changed = {**after, "meta-one": f"{after['meta-one']} (modified)"}
+    subjects = ("commit 3 <in> layer", "commit 1 <in> layer")
+    assert commits.between(folders, before, changed) == {"meta-one": subjects}
+    unknown = {name: f"main:{'0' * 40}" for name in folders}
+    assert commits.between(folders, unknown, after) == commits.between(folders, after, after) == {}
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------

@@ -89,6 +89,11 @@ class Facts:
         return sum(1 for file in self.files.values() if not stat.S_ISDIR(file.mode))
 
     @property
+    def owned(self) -> bool:
+        """Whether it is known which package a file belongs to."""
+        return any(file.package for file in self.files.values())
+
+    @property
     def release(self) -> Release:
         """What later images remember of this one."""
         version = str(self.record.get("version") or self.manifest.get("file") or "")

@@ -26,9 +26,10 @@ def section(changes: Changes) -> Markup | None:
     if changes.none:
         return None
     items, lines = [], _MOST_LINES
+    loose = "Made while the image was put together" if changes.after.owned else "Files"
     for one in sorted(changes.packages, key=_urgency):
         shown = one.files[: min(_MOST_FILES, lines)]
-        items.append(_change(one, shown, len(changes.packages) <= _FEW))
+        items.append(_change(one, shown, loose, len(changes.packages) <= _FEW))
         lines -= len(shown)
     known = changes.before.files and changes.after.files
     more = element("summary", f"{len(items) - _MANY:,} more")
@@ -67,7 +68,7 @@ def _remarkable(changes: Changes) -> Markup | None:
     return element("div", element("h3", "Look at these first"), element("ul", *items), class_="why")
 
 
-def _change(one: PackageChange, files: Sequence[FileChange], few: bool) -> Markup:
+def _change(one: PackageChange, files: Sequence[FileChange], loose: str, few: bool) -> Markup:
     kind = "new" if one.before is None else "gone" if one.after is None else "changed"
     if not one.name:
         kind = "changed"
@@ -79,7 +80,7 @@ def _change(one: PackageChange, files: Sequence[FileChange], few: bool) -> Marku
         details = element("details", title, _file_changes(files, len(one.files)), open=opened)
     return element(
         "li",
-        element("b", one.name or "Made while the image was put together", class_=f"swatch {kind}"),
+        element("b", one.name or loose, class_=f"swatch {kind}"),
         element("span", _versions(one.before, one.after)),
         element("span", grown(one.size), class_="number"),
         details,

@@ -132,9 +132,9 @@ def _groups(
     most = list(ordered[:_IN_MAP]) + [one for one in ordered[_IN_MAP:] if one[0] in kinds][:_IN_MAP]
     groups = []
     for name, size in most:
-        shown = name or "no package"
-        version = facts.packages[name].version if name else "made while the image was put together"
-        title = f"{shown} {version}: {bytes_text(size)}, {100 * size / whole:.1f}%"
+        shown = name or ("no package" if facts.owned else "all files")
+        version = f" {facts.packages[name].version}" if name else ""
+        title = f"{shown}{version}: {bytes_text(size)}, {100 * size / whole:.1f}%"
         inside = [(posixpath.basename(path), one) for path, one in files.get(name, ())[:parts]]
         link = f"#p-{numbers[name]}" if name else ""
         groups.append(treemap.Group(shown, size, title, kinds.get(name, "same"), link, inside))
@@ -272,8 +272,9 @@ def _packages(
     if not order:
         return None
     heads = ("Package", "Version", "Size", "Licence", "Recipe")
+    measured = any(package.size for _, package in order)
     rows = "\n".join(
-        _row(number, name, package, files.get(name, ()) if number < _WITH_FILES else ())
+        _row(number, name, package, files.get(name, ()) if number < _WITH_FILES else (), measured)
         for number, (name, package) in enumerate(order)
     )
     form = element(
@@ -298,14 +299,15 @@ def _packages(
     )
 
 
-def _row(number: int, name: str, package: Package, files: Sequence[tuple[str, int]]) -> str:
+def _row(number: int, name: str, package: Package, files: Sequence[tuple[str, int]], measured: bool) -> str:
     title = text(name, 80)
     if files:
         items = "".join(f"<li><code>{text(path)}</code> {bytes_text(size)}" for path, size in files[:_MOST_FILES])
         more = f"<li>… {len(files) - _MOST_FILES:,} more" if len(files) > _MOST_FILES else ""
         title = Markup(f"<details><summary>{title}</summary><ol>{items}{more}</ol></details>")
+    size = bytes_text(package.size) if measured else ""
     return (
-        f'<tr id="p-{number}"><td>{title}<td>{text(package.version, 60)}<td data-sort="{package.size}">{bytes_text(package.size)}'
+        f'<tr id="p-{number}"><td>{title}<td>{text(package.version, 60)}<td data-sort="{package.size}">{size}'
         f"<td>{text(package.licence, 120)}<td>{text(package.recipe, 60)}"
     )
 

@@ -124,6 +124,9 @@ def _parts(group: Group, wide: float, high: float) -> list[Markup]:
             class_="part",
         )
         drawn.append(part)
+        label = _cut(name, width - 6) if height >= _LINE else ""
+        if label:
+            drawn.append(element("text", label, x=f"{100 * left / wide:.2f}%", dx=3, y=top + 13, class_="file"))
     return drawn
 
 
