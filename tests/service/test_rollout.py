@@ -85,6 +85,15 @@ def check_memory(one: Fleet, plan: Any) -> None:
         assert [getattr(known.devices[device_id], name) for name in kept] == [getattr(device, name) for name in kept]
 
 
+def test_a_list_of_devices_that_takes_longer_than_the_pause_between_two_looks_leaves_time_to_push(
+    tmp_path: Path,
+) -> None:
+    slow = {"match": "GET /v1/accounts/*/devices", "do": "stall", "seconds": 2 * HURRY.poll}
+    with fleet(tmp_path, 5, faults={"rules": [slow]}) as one:
+        decision = one.run(one.plan())
+        assert states(decision) == {"done": 5}
+
+
 def test_every_device_is_pushed_once_wave_by_wave_and_within_the_limit(tmp_path: Path) -> None:
     with fleet(tmp_path, 60) as one:
         plan = one.plan(["5"], ["50%"], in_flight=12, soak=0.5, min_success=1.0)

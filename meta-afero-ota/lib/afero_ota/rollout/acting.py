@@ -107,12 +107,16 @@ class Rollout:
         Raises the errors of `OtaService`; NetworkError only when the cloud was unreachable for `Pace.outage`.
         """
         while True:
-            if self._clock.now() >= self._next_poll:
+            due = self._clock.now() >= self._next_poll
+            if due:
                 self._poll()
                 if retry_failed and self._blind_since is None:
                     self._retry()
                     retry_failed = False
             decision = self._decide()
+            if due:
+                # from here: where looking takes longer than this pause, there would be no time left to push
+                self._next_poll = self._clock.now() + self._pace.poll
             if decision and self._over(decision):
                 self._note("end", verdict=decision.verdict.value, reason=decision.control.aborted)
                 self._journal.sync()
@@ -130,7 +134,6 @@ class Rollout:
     # ---- looking ---------------------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
-        self._next_poll = self._clock.now() + self._pace.poll
         try:
             shown = self._lookout.look(self.devices)
         except NetworkError as error:
