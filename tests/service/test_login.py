@@ -138,6 +138,14 @@ def test_the_end_of_standard_input_and_of_the_time_are_told(service: RunningServ
     assert not Path(f"{conf}.login").exists()
 
 
+def test_without_a_standard_input_only_the_browser_is_waited_for(service: RunningService, tmp_path: Path) -> None:
+    conf = browser.conf(service, tmp_path)
+    shell = f"exec {CLI} login --conf {conf} --timeout 0.2 {{}} <&-"
+    for option, said in (("", "nobody logged in within 0.2 s"), ("--paste", "run the command in a terminal")):
+        done = subprocess.run(["sh", "-c", shell.format(option)], capture_output=True, text=True)
+        assert done.returncode == errors.AbortedError.exit_status and said in done.stderr, done.stderr
+
+
 def test_a_configuration_without_a_login_page_names_what_to_write(service: RunningService) -> None:
     done = subprocess.run([CLI, "login", "--conf", service.conf], capture_output=True, text=True)
     assert done.returncode == 2 and "authorizationUrl" in done.stderr and "tokenUrl" in done.stderr

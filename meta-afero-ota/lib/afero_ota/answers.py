@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: MIT
 """How an answer of the service, or the exception raised instead, is understood: success, an error, or worth a retry.
 
-Pure functions; transport.py decides how often a call is tried.
+Pure functions; transport.py decides how often a call is tried. Modules of the network are imported where they are used, since every
+command imports this one.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
-import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -167,6 +165,8 @@ def meaning_of(error: OSError, what: str, connect: float) -> Failure:
 
 
 def _not_trusted(error: BaseException) -> bool:
+    import ssl
+
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
 
 
@@ -183,6 +183,8 @@ def _never_sent(error: BaseException) -> bool:
 
 
 def _stalled(error: BaseException) -> bool:
+    import socket
+
     from urllib3.exceptions import ReadTimeoutError
 
     # socket.timeout is TimeoutError since Python 3.10
@@ -192,6 +194,8 @@ def _stalled(error: BaseException) -> bool:
 
 def _reason(error: BaseException) -> str:
     """The innermost system error in words, without the object addresses that requests' messages hold."""
+    import http.client
+
     causes = list(_causes(error))
     for cause in reversed(causes):
         if isinstance(cause, OSError) and cause.strerror:

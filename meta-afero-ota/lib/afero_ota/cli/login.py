@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from .. import config, errors
-from ..login import code, settings, terminal
+from ..login import settings as logins
 from . import options as shared
 from .output import Output
+
+if TYPE_CHECKING:
+    from ..login import terminal
 
 
 def add(commands: shared.Commands) -> None:
@@ -24,6 +28,9 @@ def add(commands: shared.Commands) -> None:
 
 
 def login(options: argparse.Namespace, output: Output) -> None:
+    # an HTTP server, which no other command needs to wait for
+    from ..login import code, terminal
+
     loaded = shared.settings(options, output)
     client = _client(loaded)
     listener = _listener(loaded.login.redirect_uri, options.paste)
@@ -61,11 +68,13 @@ def _client(loaded: config.Config) -> str:
         faults.append(errors.Missing("clientId", "not set", 'write in the configuration file: "clientId": "…"'))
     if faults:
         raise errors.ConfigError(faults)
-    return settings.client_id(loaded.login, secret.reveal() if secret.is_set else "")
+    return logins.client_id(loaded.login, secret.reveal() if secret.is_set else "")
 
 
 def _listener(redirect_uri: str, paste: bool) -> terminal.Listener | None:
     """None when nothing on this machine can wait for the browser: on request, or because the client has another address."""
+    from ..login import terminal
+
     if paste or (redirect_uri and not terminal.is_loopback(redirect_uri)):
         return None
     return terminal.Listener(redirect_uri)

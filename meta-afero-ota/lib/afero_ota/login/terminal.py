@@ -97,15 +97,18 @@ def is_loopback(redirect_uri: str) -> bool:
         return False
 
 
-def wait(flow: code.Flow, listener: Listener | None, pasted: TextIO, seconds: float, say: Callable[[str], None]) -> str:
-    """The code, from whichever comes first. pasted: where a person pastes an address, one a line.
+def wait(
+    flow: code.Flow, listener: Listener | None, pasted: TextIO | None, seconds: float, say: Callable[[str], None]
+) -> str:
+    """The code, from whichever comes first. pasted: where a person pastes an address, one a line; None for nowhere.
 
     Raises AuthError when the login page refused, AbortedError when nothing came within `seconds`.
     """
     end = time.monotonic() + seconds
     # select, since epoll does not take a regular file as standard input
     with selectors.SelectSelector() as selector:
-        selector.register(pasted, selectors.EVENT_READ)
+        if pasted:
+            selector.register(pasted, selectors.EVENT_READ)
         if listener:
             selector.register(listener, selectors.EVENT_READ)
         while selector.get_map():
@@ -115,7 +118,7 @@ def wait(flow: code.Flow, listener: Listener | None, pasted: TextIO, seconds: fl
             for key, _ in ready:
                 if key.fileobj is listener and listener:
                     found = listener.take(flow)
-                else:
+                elif pasted:
                     line = pasted.readline()
                     if not line:
                         selector.unregister(pasted)
