@@ -53,6 +53,7 @@ def test_the_index_lists_every_page_and_the_readme_links_to_most() -> None:
         "device-internals.md",
         "local-service.md",
         "login.md",
+        "performance.md",
     }
 
 
