@@ -26,6 +26,9 @@ AFERO_OTA_DATA_PATHS[doc] = "Absolute paths that live on the data partition (/da
 AFERO_OTA_KEEP ?= "${sysconfdir}/machine-id"
 AFERO_OTA_KEEP[doc] = "Absolute paths of small files that an update copies from the running system to the new one."
 
+AFERO_OTA_HEALTH_CHECKS ?= ""
+AFERO_OTA_HEALTH_CHECKS[doc] = "Ready-made health checks of a new system: systemd, process:NAME, network:HOST, mounted:/PATH, free:/PATH:SIZE."
+
 AFERO_OTA_WKS ?= "${@bb.utils.which(d.getVar('BBPATH'), 'files/wic/afero-ota-ab.wks.in')}"
 AFERO_OTA_WKS[doc] = "Absolute path of the disk layout. Default: the layer's files/wic/afero-ota-ab.wks.in."
 

@@ -24,7 +24,7 @@ python afero_ota_slot_settings () {
 }
 afero_ota_slot_settings[doc] = "Writes the slot files that say what this device is, and puts user data on its own partition."
 ROOTFS_POSTPROCESS_COMMAND:append = " afero_ota_slot_settings"
-do_rootfs[file-checksums] += "${AFERO_OTA_LIBRARY}/slot.py:True"
+do_rootfs[file-checksums] += "${AFERO_OTA_LIBRARY}/slot.py:True ${AFERO_OTA_LIBRARY}/health.py:True"
 
 python afero_ota_slot_contents () {
     afero_ota.tasks.slot_contents(d)

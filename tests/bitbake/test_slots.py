@@ -143,6 +143,8 @@ def test_an_image_without_two_slots_has_nothing_of_the_ab_update(scarthgap: Work
         ('AFERO_OTA_SLOTSIZE = "16M"', "AFERO_OTA_SLOTSIZE"),
         ('AFERO_OTA_BOOT_FDT = "/boot/hub.dtb"', "the image does not have it"),
         ('AFERO_OTA_KEEP = "etc/x"', "is not an absolute, plain path"),
+        ('AFERO_OTA_HEALTH_CHECKS = "hubby"', "'hubby' is no health check"),
+        ('AFERO_OTA_HEALTH_CHECKS = "process:hubby"', "needs the program pidof, which the image does not have"),
     ],
 )
 def test_a_setting_that_cannot_work_stops_the_build_and_says_what_to_write(

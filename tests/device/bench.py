@@ -22,6 +22,14 @@ CUTS = {"busybox": 6, "systemd": 2}
 LONG_CUTS = 10
 # builds by number: good ones, and one for each thing that can be wrong with a new system (device-image.bb)
 FAULTS = {1: "", 2: "", 3: "", 4: "", 5: "health", 6: "panic", 7: "hang", 8: "kernel", 9: "stuck", 10: "freeze"}
+# ready-made health checks of a build, by its number and by image: those that pass, and one that fails
+HEALTH_CHECKS = {
+    4: {
+        "busybox": "process:syslogd mounted:/data free:/data:1M",
+        "systemd": "process:systemd-udevd mounted:/data free:/data:1M systemd",
+    },
+    5: {"busybox": "process:hubby", "systemd": "process:hubby"},
+}
 
 
 class Bench:
@@ -45,7 +53,8 @@ class Bench:
         """The build of this number, through upload, push and download; built once."""
         if number not in self._releases:
             hub = self._downloader(f"downloader-{number}")
-            self.build.configure(number, hub.device_id, f'DEVICE_FAULT = "{FAULTS[number]}"')
+            checks = f'AFERO_OTA_HEALTH_CHECKS = "{HEALTH_CHECKS.get(number, {}).get(self.system, "")}"'
+            self.build.configure(number, hub.device_id, f'DEVICE_FAULT = "{FAULTS[number]}"\n{checks}')
             self.build.bitbake("-c", "deploy_ota")
             update = hub.pending()
             assert update, f"the service has no update for {hub.device_id}"

@@ -24,7 +24,7 @@ FILES = Path(__file__).resolve().parents[2] / "meta-afero-ota" / "recipes-core" 
 # what OE-Core's configuration of busybox has, as far as the scripts could use it
 APPLETS = (
     "[ ash awk cat chmod chown cmp cp cut date dd df echo env expr false find grep gunzip gzip head id kill ln logger ls mkdir "
-    "mknod mount mv printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep sort stat sync tail tar tee test touch tr true "
+    "mknod mount mv pidof ping printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep sort stat sync tail tar tee test touch tr true "
     "umount uname uniq wc xargs xzcat zcat"
 )
 # in OE-Core's configuration it has no -c
@@ -91,7 +91,7 @@ class Hub:
         ):
             (self.root / name).mkdir(parents=True)
         for file in FILES.iterdir():
-            place = {"sysupgrade": "sbin", "sysupgrade.conf": "etc/afero-ota"}
+            place = {"sysupgrade": "sbin", "sysupgrade.conf": "etc/afero-ota", "health-check": "usr/lib/afero-ota"}
             default = "usr/lib/afero-ota" if file.suffix == ".sh" else "usr/sbin"
             shutil.copy(file, self.root / place.get(file.name, default) / file.name)
         (self.root / "afero_nv").symlink_to("/data/afero_nv")

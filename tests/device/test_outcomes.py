@@ -44,9 +44,9 @@ def test_a_failed_health_check_is_told_by_the_old_system(bench: Bench, device: D
     assert device.update(bad)[0] is None
     device.expect(r"afero-ota: starting slot A", 300)
     assert device.wait_until_up() == "A"
-    assert told(device) == outcome.line(Kind.ROLLED_BACK, int(bad.version_number), detail="health 90-fault")
+    assert told(device) == outcome.line(Kind.ROLLED_BACK, int(bad.version_number), detail="health process-hubby")
     log = device.command("cat /data/afero-ota/failed-boot.log")
-    assert "slot B: health 90-fault" in log and "afero-ota-confirm: health check 90-fault failed" in log
+    assert "slot B: health process-hubby" in log and "afero-ota-confirm: health check process-hubby failed" in log
 
 
 def test_many_short_starts_do_not_take_a_confirmed_system_away(bench: Bench, device: Device) -> None:

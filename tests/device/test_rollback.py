@@ -12,7 +12,7 @@ from rehearsal.board.device import Device
 TRIES = 3
 # output at each try of a faulty build, by bench.FAULTS
 SIGNS = {
-    "health": r"BENCH FAULT health",
+    "health": r"health check process-hubby failed",
     "panic": r"Kernel panic - not syncing: Attempted to kill init",
     "hang": r"BENCH FAULT hang",
     "kernel": r"slot B could not be started",

@@ -11,7 +11,7 @@ PROGRAMS = "afero-ota-confirm afero-ota-data afero-ota-header afero-ota-watchdog
 # sourced by the programs: the first ones by all of them, the others by sysupgrade alone
 COMMON_PARTS = "settings.sh slots.sh outcome.sh"
 SYSUPGRADE_PARTS = "lock.sh image.sh other-slot.sh tar-members.sh engine-tar.sh engine-foreign.sh engine-rauc.sh engine-swupdate.sh"
-SRC_URI = "file://sysupgrade file://sysupgrade.conf file://systemd.conf \
+SRC_URI = "file://sysupgrade file://sysupgrade.conf file://systemd.conf file://health-check \
     ${@' '.join('file://' + name for name in d.expand('${PROGRAMS} ${COMMON_PARTS} ${SYSUPGRADE_PARTS}').split())} \
     file://boot.init file://confirm.init file://afero-ota-boot.service file://afero-ota-confirm.service \
     file://afero-ota-guard.service file://afero-ota-guard.timer"
@@ -30,7 +30,7 @@ FILES:${PN}-header = "${sbindir}/afero-ota-header ${sbindir}/afero-ota-data ${sy
     ${sysconfdir}/init.d/afero-ota-boot ${systemd_system_unitdir}/afero-ota-boot.service"
 CONFFILES:${PN}-header = "${sysconfdir}/afero-ota/sysupgrade.conf"
 FILES:${PN}-confirm = "${sbindir}/afero-ota-confirm ${sbindir}/afero-ota-watchdog ${sysconfdir}/init.d/afero-ota-confirm \
-    ${systemd_system_unitdir} ${nonarch_libdir}/systemd/system.conf.d"
+    ${nonarch_libdir}/afero-ota/health-check ${systemd_system_unitdir} ${nonarch_libdir}/systemd/system.conf.d"
 
 RDEPENDS:${PN} = "${PN}-confirm ${PN}-header e2fsprogs-e2fsck e2fsprogs-mke2fs libubootenv-bin"
 RDEPENDS:${PN}-confirm = "${PN}-header libubootenv-bin"
@@ -58,6 +58,7 @@ do_install() {
     for part in ${COMMON_PARTS} ${SYSUPGRADE_PARTS}; do
         install -m 0644 ${S}/$part ${D}${nonarch_libdir}/afero-ota/
     done
+    install -m 0755 ${S}/health-check ${D}${nonarch_libdir}/afero-ota/
     install -m 0644 ${S}/sysupgrade.conf ${D}${sysconfdir}/afero-ota/
     if ${@bb.utils.contains('DISTRO_FEATURES', 'sysvinit', 'true', 'false', d)}; then
         install -d ${D}${sysconfdir}/init.d

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import bb
 
-from .. import config, context, errors, files, journal, manifest, publish, rollout, service, slot, text
+from .. import config, context, errors, files, health, journal, manifest, publish, rollout, service, slot, text
 from .. import payload as payloads
 from .. import record as records
 from .. import report as reports
@@ -51,6 +51,7 @@ def slot_settings(d: Any) -> None:
             [path for path in boot_files if path],
             d.getVar("AFERO_OTA_KEEP").split(),
         )
+        health.write(root, health.parse(d.getVar("AFERO_OTA_HEALTH_CHECKS")))
         slot.use_data_partition(root, slot.partition(disk, 4), DATA_FOLDER, d.getVar("AFERO_OTA_DATA_PATHS").split())
 
 

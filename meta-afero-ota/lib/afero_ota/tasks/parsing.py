@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import bb
 
-from .. import checks, config, credentials, errors, payload, text
+from .. import checks, config, credentials, errors, health, payload, text
 from .. import record as records
 from .configuration import conf_path, earlier_reports, hide_secrets, load, no_file, record_source
 
@@ -79,11 +79,17 @@ def configure(d: Any) -> None:
 
 def configure_slots(d: Any) -> None:
     """Check what an image for two slots adds to the configuration."""
+    faults = []
     fstype = d.getVar("AFERO_OTA_IMAGE_FSTYPE").strip()
     if fstype not in SLOT_FSTYPES:
         problem = f'is "{fstype}", but sysupgrade installs archives only ({", ".join(SLOT_FSTYPES)})'
-        fault = errors.Fault("AFERO_OTA_IMAGE_FSTYPE", problem, 'write: AFERO_OTA_IMAGE_FSTYPE = "tar.gz"')
-        raise bb.parse.SkipRecipe(str(errors.ConfigError([fault])))
+        faults.append(errors.Fault("AFERO_OTA_IMAGE_FSTYPE", problem, 'write: AFERO_OTA_IMAGE_FSTYPE = "tar.gz"'))
+    try:
+        health.parse(d.getVar("AFERO_OTA_HEALTH_CHECKS"))
+    except errors.ConfigError as error:
+        faults += error.faults
+    if faults:
+        raise bb.parse.SkipRecipe(text.visible_lines(errors.ConfigError(faults)))
 
 
 def _variable_faults(d: Any) -> list[errors.Fault]:
