@@ -20,6 +20,9 @@ AFERO_OTA_SLOT_SIZE[doc] = "Size of each system slot. It is fixed for the life o
 AFERO_OTA_DATA_SIZE ?= "256M"
 AFERO_OTA_DATA_SIZE[doc] = "Size of the data partition in the disk image."
 
+AFERO_OTA_DATA_GROW ?= "0"
+AFERO_OTA_DATA_GROW[doc] = "1: the data partition and its file system are enlarged to the end of the disk when a device starts."
+
 AFERO_OTA_DATA_PATHS ?= "/afero_nv"
 AFERO_OTA_DATA_PATHS[doc] = "Absolute paths that live on the data partition (/data) and so survive updates."
 

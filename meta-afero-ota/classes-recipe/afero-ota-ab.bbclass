@@ -3,7 +3,7 @@
 # An image for two slots, inherited by afero-ota when AFERO_OTA_AB is 1: what sysupgrade needs on the device, the slot files that
 # describe the image, user data on a partition of its own, and a disk image with that layout. See docs/device.md.
 
-IMAGE_INSTALL:append = " afero-sysupgrade ${AFERO_OTA_BOOT_PACKAGES}"
+IMAGE_INSTALL:append = " afero-sysupgrade ${AFERO_OTA_BOOT_PACKAGES} ${@'afero-sysupgrade-grow' if d.getVar('AFERO_OTA_DATA_GROW') == '1' else ''}"
 
 IMAGE_FSTYPES:append = " wic"
 WKS_FILE = "${AFERO_OTA_WKS}"

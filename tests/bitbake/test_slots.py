@@ -22,6 +22,7 @@ AFERO_OTA_BOOT_PACKAGES = ""
 AFERO_OTA_BOOT_KERNEL = "/etc/hello"
 AFERO_OTA_SLOT_SIZE = "16M"
 AFERO_OTA_DATA_SIZE = "8M"
+AFERO_OTA_DATA_GROW = "1"
 """
 # with wrynose, wic is in a repository of its own, which the hermetic build does not have
 RELEASE = {"scarthgap": "", "wrynose": 'IMAGE_FSTYPES:remove = "wic"\n'}
@@ -68,6 +69,7 @@ def test_the_payload_describes_itself_and_has_no_file_that_only_sysupgrade_may_w
     assert texts["compatible"] == "qemuarm\n"
     assert texts["boot-files"] == "/etc/hello\n"
     assert members["./afero_nv"].linkname == "/data/afero_nv"
+    assert "./usr/sbin/afero-ota-grow" in members
     assert not [name for name in members if "complete" in name or name.endswith(".hdr") or "/hdr" in name]
     # as the device reads them: built by an unprivileged user, owned by root
     listed = {}
@@ -111,6 +113,8 @@ def test_the_disk_image_has_the_agreed_layout_and_a_blank_environment(
     start = entries[1][0] * 512
     (features,) = struct.unpack_from("<I", image, start + 1024 + 96)
     assert features & 0x2080 == 0, "64bit and metadata_csum_seed are none that U-Boot reads"
+    (features,) = struct.unpack_from("<I", image, entries[3][0] * 512 + 1024 + 100)
+    assert features & 0x400, "a data partition without metadata_csum is slow to grow"
     for slot, expected in ((1, True), (2, False)):
         partition = folder / "partition.img"
         partition.write_bytes(image[entries[slot][0] * 512 :][: entries[slot][1] * 512])
@@ -139,6 +143,7 @@ def test_an_image_without_two_slots_has_nothing_of_the_ab_update(scarthgap: Work
     ("setting", "text"),
     [
         ('AFERO_OTA_AB = "yes"', 'is "yes", expected 0 or 1'),
+        ('AFERO_OTA_DATA_GROW = "yes"', 'AFERO_OTA_DATA_GROW: is "yes", expected 0 or 1'),
         ('AFERO_OTA_IMAGE_FSTYPE = "ext4.gz"', "sysupgrade installs archives only"),
         ('AFERO_OTA_SLOTSIZE = "16M"', "AFERO_OTA_SLOTSIZE"),
         ('AFERO_OTA_BOOT_FDT = "/boot/hub.dtb"', "the image does not have it"),

@@ -40,6 +40,7 @@ class Bench:
         self.u_boot, self.key = parts.u_boot(), hubs.service_key(service.url)
         self.build = ReleaseBuild(folder / "build", workspace, service, system=system)
         self._releases: dict[int, Release] = {}
+        self._never_started: Path | None = None
         self._factory: Path | None = None
         self._count = itertools.count(1)
         self.stalls: list[str] = []
@@ -79,11 +80,17 @@ class Bench:
 
     # ---- devices ----------------------------------------------------------------------------------------------------
 
+    def never_started(self) -> Path:
+        """The disk that BitBake's wic made."""
+        if self._never_started is None:
+            self.release(1)
+            self._never_started = self.build.factory_disk(self.folder / "never-started.img")
+        return self._never_started
+
     def factory(self) -> Path:
         """The disk that BitBake's wic made, after its first boot and with user data; the power is off."""
         if self._factory is None:
-            self.release(1)
-            target = self.build.factory_disk(self.folder / "factory.img")
+            target = disk.copy_sparse(self.never_started(), self.folder / "factory.img")
             device = self._device(target)
             with device:
                 assert device.wait_until_up() == "A"

@@ -91,6 +91,8 @@ class Hub:
         ):
             (self.root / name).mkdir(parents=True)
         for file in FILES.iterdir():
+            if file.name == "afero-ota-grow":
+                continue  # only for a disk of its own: here /data may be on the host's
             place = {"sysupgrade": "sbin", "sysupgrade.conf": "etc/afero-ota", "health-check": "usr/lib/afero-ota"}
             default = "usr/lib/afero-ota" if file.suffix == ".sh" else "usr/sbin"
             shutil.copy(file, self.root / place.get(file.name, default) / file.name)

@@ -224,6 +224,25 @@ def test_the_data_partition_gets_its_folders_and_the_factory_contents_once(hub: 
     assert (status, "is not mounted" in said) == (1, True), said
 
 
+def test_factory_contents_are_copied_as_a_whole_unless_their_name_is_taken(hub: Hub) -> None:
+    hub.put("usr/share/afero-ota/data/apps/one/file", "factory")
+    hub.put("usr/share/afero-ota/data/certificate", "factory")
+    (hub.root / "usr/share/afero-ota/data/link").symlink_to("apps/one")
+    hub.put("data/apps.new/half", "of a copy that a power cut ended")
+    hub.put("data/certificate", "mine")
+    for _ in range(2):
+        status, said = hub.inside("afero-ota-data", "mount --bind data data")
+        assert status == 0, said
+        assert (hub.root / "data/apps/one/file").read_text() == "factory"
+        assert (hub.root / "data/link").readlink().as_posix() == "apps/one"
+        assert (hub.root / "data/certificate").read_text() == "mine"
+        assert not list((hub.root / "data").rglob("*.new")) and not (hub.root / "data/apps/half").exists()
+    # what was taken out of an entry does not come back
+    (hub.root / "data/apps/one/file").unlink()
+    assert hub.inside("afero-ota-data", "mount --bind data data") == (0, "")
+    assert not (hub.root / "data/apps/one/file").exists()
+
+
 def test_one_data_path_that_cannot_be_made_does_not_keep_the_others_from_being_made(hub: Hub) -> None:
     hub.put("etc/afero-ota/data-paths", "/file/below\n/afero_nv\n/var/lib/hub\n")
     hub.put("data/file", "in the way")

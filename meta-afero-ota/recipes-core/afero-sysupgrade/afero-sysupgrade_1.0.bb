@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 SUMMARY = "/sbin/sysupgrade with two slots, and what belongs to it at boot"
 SUMMARY:${PN}-header = "The running system's version header; the data partition's folders"
+SUMMARY:${PN}-grow = "Enlarges the data partition to the size of the disk"
 SUMMARY:${PN}-confirm = "Confirms a new system once it has come up healthy"
 DESCRIPTION = "Installs an Afero full-system update into the slot that does not run, and falls back when the new system does not come up."
 HOMEPAGE = "https://developer.afero.io"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-PROGRAMS = "afero-ota-confirm afero-ota-data afero-ota-header afero-ota-watchdog"
+PROGRAMS = "afero-ota-confirm afero-ota-data afero-ota-grow afero-ota-header afero-ota-watchdog"
 # sourced by the programs: the first ones by all of them, the others by sysupgrade alone
 COMMON_PARTS = "settings.sh slots.sh outcome.sh"
 SYSUPGRADE_PARTS = "lock.sh image.sh other-slot.sh tar-members.sh engine-tar.sh engine-foreign.sh engine-rauc.sh engine-swupdate.sh"
@@ -22,7 +23,7 @@ INHIBIT_DEFAULT_DEPS = "1"
 inherit allarch update-rc.d systemd
 
 # the header rule is of use without the rest, to a device that updates by other means
-PACKAGES = "${PN}-header ${PN}-confirm ${PN}"
+PACKAGES = "${PN}-header ${PN}-confirm ${PN}-grow ${PN}"
 
 FILES:${PN} = "${base_sbindir}/sysupgrade ${nonarch_libdir}/afero-ota"
 FILES:${PN}-header = "${sbindir}/afero-ota-header ${sbindir}/afero-ota-data ${sysconfdir}/afero-ota \
@@ -31,9 +32,12 @@ FILES:${PN}-header = "${sbindir}/afero-ota-header ${sbindir}/afero-ota-data ${sy
 CONFFILES:${PN}-header = "${sysconfdir}/afero-ota/sysupgrade.conf"
 FILES:${PN}-confirm = "${sbindir}/afero-ota-confirm ${sbindir}/afero-ota-watchdog ${sysconfdir}/init.d/afero-ota-confirm \
     ${nonarch_libdir}/afero-ota/health-check ${systemd_system_unitdir} ${nonarch_libdir}/systemd/system.conf.d"
+# switched on by being installed: AFERO_OTA_DATA_GROW
+FILES:${PN}-grow = "${sbindir}/afero-ota-grow"
 
 RDEPENDS:${PN} = "${PN}-confirm ${PN}-header e2fsprogs-e2fsck e2fsprogs-mke2fs libubootenv-bin"
 RDEPENDS:${PN}-confirm = "${PN}-header libubootenv-bin"
+RDEPENDS:${PN}-grow = "${PN}-header e2fsprogs-resize2fs util-linux-partx util-linux-sfdisk"
 
 INITSCRIPT_PACKAGES = "${PN}-header ${PN}-confirm"
 INITSCRIPT_NAME:${PN}-header = "afero-ota-boot"

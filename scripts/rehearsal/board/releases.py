@@ -35,7 +35,7 @@ AFERO_OTA_DATA_SIZE = "24M"
 """
 # the two kinds of Linux, each as its users configure it
 SYSTEMS = {
-    "busybox": "",
+    "busybox": 'AFERO_OTA_DATA_GROW = "1"',
     "systemd": 'INIT_MANAGER = "systemd"\nEXTRA_IMAGE_FEATURES = "read-only-rootfs"',
 }
 
@@ -98,7 +98,7 @@ class ReleaseBuild:
         return self._build.deploy / f"{self.image}-ota" / checks.IMAGE_FILE
 
     def factory_disk(self, target: Path) -> Path:
-        """Copy the disk image that wic made in the last build, and make it the size of an SD card."""
+        """Copy the disk image that wic made in the last build, onto the smallest SD card that takes it."""
         (image,) = (path for path in self._build.deploy.glob(f"{self.image}-*.wic") if path.is_symlink())
         disk.copy_sparse(image, target)
         target.chmod(0o644)

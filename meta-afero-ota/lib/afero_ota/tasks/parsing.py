@@ -93,7 +93,7 @@ def configure_slots(d: Any) -> None:
 
 
 def _variable_faults(d: Any) -> list[errors.Fault]:
-    """Misspelt variables, secrets that were made variables, and a switch that is neither on nor off."""
+    """Misspelt variables, secrets that were made variables, and switches that are neither on nor off."""
     names = {name.split(":")[0] for name in d if name.startswith("AFERO_OTA_")}
     secrets = names & set(credentials.SECRETS.values())
     faults = config.unknown_names(names - secrets, {name for name in names if d.getVarFlag(name, "doc")})
@@ -105,10 +105,8 @@ def _variable_faults(d: Any) -> list[errors.Fault]:
         )
         for name in sorted(secrets)
     ]
-    switch = d.getVar("AFERO_OTA_AB").strip()
-    if switch not in ("", "0", "1"):
-        remedy = 'write: AFERO_OTA_AB = "1" for two system slots'
-        faults.append(errors.Fault("AFERO_OTA_AB", f'is "{switch}", expected 0 or 1', remedy))
+    faults += _switch_fault(d, "AFERO_OTA_AB", "for two system slots")
+    faults += _switch_fault(d, "AFERO_OTA_DATA_GROW", "to enlarge the data partition on the device")
     for name, example in (("AFERO_OTA_SIZE_LIMIT", "64M"), ("AFERO_OTA_SLOT_SIZE", "512M")):
         try:
             payload.byte_count(d.getVar(name))
@@ -116,6 +114,13 @@ def _variable_faults(d: Any) -> list[errors.Fault]:
             problem = f'is "{d.getVar(name)}", expected a number, or one with K, M or G'
             faults.append(errors.Fault(name, problem, f'write: {name} = "{example}"'))
     return faults
+
+
+def _switch_fault(d: Any, name: str, purpose: str) -> list[errors.Fault]:
+    switch = d.getVar(name).strip()
+    if switch in ("", "0", "1"):
+        return []
+    return [errors.Fault(name, f'is "{switch}", expected 0 or 1', f'write: {name} = "1" {purpose}')]
 
 
 def _missing_modules() -> list[errors.Fault]:

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MIT
-SUMMARY = "Debian's libubootenv and e2fsprogs, with the libraries they need, under the names of OE-Core's packages"
+SUMMARY = "Debian's libubootenv, e2fsprogs and some of util-linux, with the libraries they need, under the names of OE-Core's packages"
 
 require debian.inc
 
-DEBIAN_PACKAGES = "e2fsprogs libblkid1 libc6 libcom-err2 libext2fs2 libgcc-s1 libss2 libubootenv-tool libubootenv0.1 libuuid1 \
-    libyaml-0-2 zlib1g"
+DEBIAN_PACKAGES = "e2fsprogs fdisk libblkid1 libc6 libcom-err2 libext2fs2 libfdisk1 libgcc-s1 libreadline8 libsmartcols1 libss2 libtinfo6 \
+    libubootenv-tool libubootenv0.1 libuuid1 libyaml-0-2 util-linux zlib1g"
 PROVIDES = "libubootenv e2fsprogs"
-RPROVIDES:${PN} = "libubootenv libubootenv-bin u-boot-fw-utils e2fsprogs e2fsprogs-e2fsck e2fsprogs-mke2fs e2fsprogs-tune2fs"
+RPROVIDES:${PN} = "libubootenv libubootenv-bin u-boot-fw-utils e2fsprogs e2fsprogs-e2fsck e2fsprogs-mke2fs e2fsprogs-resize2fs \
+    e2fsprogs-tune2fs util-linux-partx util-linux-sfdisk"
 
-PROGRAMS = "sbin/badblocks sbin/dumpe2fs sbin/e2fsck sbin/fsck.ext4 sbin/mke2fs sbin/mkfs.ext4 sbin/tune2fs \
-    usr/bin/fw_printenv usr/bin/fw_setenv"
-LIBRARIES = "ld-linux-armhf libblkid libc libcom_err libdl libe2p libext2fs libgcc_s libpthread libss libubootenv libuuid libyaml libz"
+PROGRAMS = "sbin/badblocks sbin/dumpe2fs sbin/e2fsck sbin/fsck.ext4 sbin/mke2fs sbin/mkfs.ext4 sbin/resize2fs \
+    sbin/sfdisk sbin/tune2fs usr/bin/fw_printenv usr/bin/fw_setenv usr/bin/partx"
+LIBRARIES = "ld-linux-armhf libblkid libc libcom_err libdl libe2p libext2fs libfdisk libgcc_s libpthread libreadline \
+    libsmartcols libss libtinfo libubootenv libuuid libyaml libz"
 FILES:${PN} = "/lib /usr /sbin /etc"
 
 do_install() {

@@ -24,6 +24,9 @@ device_settings() {
         # the shell of Debian's busybox takes its own reboot, whatever is in the path, and systemd does not understand that one
         echo 'REBOOT=/sbin/reboot' >> ${IMAGE_ROOTFS}/etc/afero-ota/sysupgrade.conf
     fi
+    install -d ${IMAGE_ROOTFS}/usr/share/afero-ota/data/apps/deep
+    yes factory | dd of=${IMAGE_ROOTFS}/usr/share/afero-ota/data/apps/deep/blob bs=64k count=16 iflag=fullblock
+    ln -s deep/blob ${IMAGE_ROOTFS}/usr/share/afero-ota/data/apps/link
     case "${DEVICE_FAULT}" in
     "") ;;
     panic | hang)
