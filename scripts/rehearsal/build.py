@@ -21,7 +21,7 @@ from pathlib import Path
 from .folders import PROJECT, cache_folder, reference_folder
 
 BUILD_USER = "afero-build"
-COPIED = ("kas", "meta-afero-ota", "scripts/rehearsal", "tests/bitbake")
+COPIED = ("bitbake-setup", "kas", "meta-afero-ota", "scripts/rehearsal", "tests/bitbake")
 # what a build folder is made from; tests add the class to an image by themselves, and take it away
 WITHOUT_CLASS = "scripts/rehearsal/without-class.yml"
 RELEASES = {

@@ -43,6 +43,11 @@ def scarthgap() -> Workspace:
     return open_workspace("scarthgap")
 
 
+@pytest.fixture(scope="session")
+def wrynose() -> Workspace:
+    return open_workspace("wrynose")
+
+
 @pytest.fixture(scope="module")
 def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A fresh folder for build folders, with a short path that the build user can reach."""

@@ -151,10 +151,10 @@ def test_it_contains_no_secret_and_no_place_for_one(expanded: dict[str, Any]) ->
     assert not {"SSTATE_DIR", "DL_DIR", "KAS_REPO_REF_DIR"} & set(expanded["dry-run"]["variables"])
 
 
-def test_payload_manifest_report_and_journal_are_kept(expanded: dict[str, Any]) -> None:
+def test_payload_manifest_report_journal_and_attestation_are_kept(expanded: dict[str, Any]) -> None:
     for name in ("build", "upload", "canary", "fleet"):
         paths = expanded[name]["artifacts"]["paths"]
-        more = {"build": ["report/index.html"], "upload": []}.get(name, ["rollout/"])
+        more = {"build": ["report/index.html", "build/attestation/"], "upload": []}.get(name, ["rollout/"])
         assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/", *more]
         assert expanded[name]["artifacts"]["when"] == "always"
 

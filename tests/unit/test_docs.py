@@ -29,7 +29,7 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 @every_page
 def test_every_project_path_that_a_page_names_exists(page: Path) -> None:
-    rooms = "docs|kas|meta-afero-ota|scripts|tests"
+    rooms = "bitbake-setup|docs|kas|meta-afero-ota|scripts|tests"
     named = re.findall(rf"(?<![\w/.-])(?:{rooms})/[\w./-]*[\w/]", page.read_text())
     wrong = {path for path in named if not (pages.PROJECT / path).exists() and not (page.parent / path).exists()}
     # the repository's folder has the layer's name; a name in capitals is the reader's to fill in
