@@ -59,6 +59,27 @@ AFERO_OTA_BOOT_ARGS[doc] = "Kernel command line, without root=, rauc.slot= and p
 AFERO_OTA_BOOT_ADDRESSES ?= ""
 AFERO_OTA_BOOT_ADDRESSES[doc] = "Load addresses for a U-Boot without kernel_addr_r, fdt_addr_r, ramdisk_addr_r: kaddr=0x… faddr=0x… raddr=0x…"
 
+AFERO_OTA_ENGINE ?= "tar"
+AFERO_OTA_ENGINE[doc] = "What installs an image on the device: tar, or rauc for bundles that only the owner's key can sign."
+
+AFERO_OTA_KEYRING ?= ""
+AFERO_OTA_KEYRING[doc] = "With rauc: path of the certificates that the device trusts, in PEM form."
+
+AFERO_OTA_SIGN_KEY ?= ""
+AFERO_OTA_SIGN_KEY[doc] = "With rauc: the key that signs, a path or a pkcs11: URI. Never its PIN or passphrase."
+
+AFERO_OTA_SIGN_CERT ?= ""
+AFERO_OTA_SIGN_CERT[doc] = "With rauc: the certificate of that key, a path or a pkcs11: URI."
+
+AFERO_OTA_SIGN_MODULE ?= ""
+AFERO_OTA_SIGN_MODULE[doc] = "With a pkcs11: URI: path of the token's PKCS#11 module, when p11-kit does not find it."
+
+AFERO_OTA_BUNDLE ?= "afero-ota-bundle"
+AFERO_OTA_BUNDLE[doc] = "With rauc: the recipe that makes the image's bundle; each image needs its own."
+
+AFERO_OTA_BUNDLE_IMAGE ?= "core-image-minimal"
+AFERO_OTA_BUNDLE_IMAGE[doc] = "With rauc: the image in the bundle of afero-ota-bundle."
+
 # the plugin was renamed together with wic's move out of OE-Core
 AFERO_OTA_WIC_BOOT_SOURCE = "${@'bootimg-partition' if os.path.exists(d.expand('${COREBASE}/scripts/lib/wic')) else 'bootimg_partition'}"
 AFERO_OTA_WIC_BOOT_SOURCE[doc] = "Set by the class: wic's plugin for the boot partition."

@@ -3,6 +3,8 @@
 # An image for two slots, inherited by afero-ota when AFERO_OTA_AB is 1: what sysupgrade needs on the device, the slot files that
 # describe the image, user data on a partition of its own, and a disk image with that layout. See docs/device.md.
 
+inherit_defer ${@'afero-ota-rauc' if d.getVar('AFERO_OTA_ENGINE') == 'rauc' else ''}
+
 IMAGE_INSTALL:append = " afero-sysupgrade ${AFERO_OTA_BOOT_PACKAGES} ${@'afero-sysupgrade-grow' if d.getVar('AFERO_OTA_DATA_GROW') == '1' else ''}"
 
 IMAGE_FSTYPES:append = " wic"

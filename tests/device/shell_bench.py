@@ -19,8 +19,10 @@ from pathlib import Path
 import pytest
 
 from afero_ota import slot
+from keys import Pair
 
-FILES = Path(__file__).resolve().parents[2] / "meta-afero-ota" / "recipes-core" / "afero-sysupgrade" / "files"
+LAYER = Path(__file__).resolve().parents[2] / "meta-afero-ota"
+FILES = LAYER / "recipes-core" / "afero-sysupgrade" / "files"
 # what OE-Core's configuration of busybox has, as far as the scripts could use it
 APPLETS = (
     "[ ash awk cat chmod chown cmp cp cut date dd df echo env expr false find grep gunzip gzip head id kill ln logger ls mkdir "
@@ -32,7 +34,7 @@ _HEAD = """#!/bin/sh
 case $1 in -c*) echo "head: invalid option -- 'c'" >&2; exit 1 ;; esac
 exec /bin/busybox head "$@"
 """
-PROGRAMS = ("/sbin/mkfs.ext4", "/sbin/e2fsck", "/usr/bin/fw_printenv", "/usr/bin/fw_setenv")
+PROGRAMS = ("/sbin/mkfs.ext4", "/sbin/e2fsck", "/usr/bin/fw_printenv", "/usr/bin/fw_setenv", "/usr/bin/rauc")
 COMPATIBLE, HEADER, OLD_HEADER = "bench-hub", b"\x05" + b"new" * 71, b"\x05" + b"old" * 71
 NAME = "ota_type_5"
 DEFAULTS = "BOOT_ORDER=A B\nBOOT_A_LEFT=3\nBOOT_B_LEFT=3\nbootcmd=run me\n"
@@ -48,7 +50,7 @@ def run(*command: str) -> str:
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with busybox, e2fsprogs and libubootenv, and the libraries that they need."""
+    """A folder with busybox, e2fsprogs, libubootenv and rauc, and the libraries that they need."""
     root = tmp_path_factory.mktemp("tools")
     for folder in ("bin", "sbin", "usr/bin", "usr/sbin"):
         (root / folder).mkdir(parents=True)
@@ -323,3 +325,28 @@ def hold_the_lock(hub: Hub) -> None:
     """Let each sysupgrade find another one at work."""
     (hub.root / "sbin/sysupgrade").rename(hub.root / "sbin/sysupgrade.real")
     hub.put("sbin/sysupgrade", _HOLD, 0o755)
+
+
+# ---- bundles -----------------------------------------------------------------------------------------------------------
+
+
+def owned_by(hub: Hub, *trusted: Pair, compatible: str = COMPATIBLE) -> None:
+    """Let the device obey RAUC bundles only, of these owners; with the system.conf that the layer installs."""
+    text = (LAYER / "dynamic-layers/rauc/recipes-core/rauc/files/system.conf.in").read_text()
+    for name, value in (("COMPATIBLE", compatible), ("SLOT_A", "/dev/slot-a"), ("SLOT_B", hub.loop)):
+        text = text.replace(f"@{name}@", value)
+    hub.put("etc/rauc/system.conf", text)
+    hub.put("etc/rauc/keyring.pem", b"".join(pair.cert.read_bytes() for pair in trusted))
+    hub.put("etc/afero-ota/engine", "rauc\n")
+
+
+def bundle(folder: Path, archive: bytes, signer: Pair, compatible: str = COMPATIBLE, form: str = "verity") -> bytes:
+    """A bundle as meta-rauc's class makes it."""
+    content = folder / "content"
+    content.mkdir()
+    (content / "rootfs.tar.gz").write_bytes(archive)
+    manifest = f"[update]\ncompatible={compatible}\nversion=1.0.101\nbuild=101\n\n[bundle]\nformat={form}\n\n"
+    (content / "manifest.raucm").write_text(manifest + "[image.rootfs]\nfilename=rootfs.tar.gz\n")
+    target = folder / "bundle.raucb"
+    run("rauc", "bundle", f"--cert={signer.cert}", f"--key={signer.key}", str(content), str(target))
+    return target.read_bytes()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import keys
 from afero_ota import outcome, slot
 from afero_ota.outcome import Kind
 from shell_bench import (
@@ -21,12 +22,14 @@ from shell_bench import (
     ON_TRIAL,
     Hub,
     archive_of,
+    bundle,
     changed,
     confirm,
     hold_the_lock,
     image_of,
     make_tree,
     needs_root,
+    owned_by,
 )
 
 pytestmark = needs_root
@@ -91,9 +94,14 @@ def no_environment(hub: Hub, good: bytes, folder: Path) -> bytes:
     return good
 
 
-def rauc_that_fails(hub: Hub, good: bytes, folder: Path) -> bytes:
-    hub.put("usr/bin/rauc", "#!/bin/sh\nexit 1\n", 0o755)
-    return b"hsqs" + bytes(9000)
+def not_signed(hub: Hub, good: bytes, folder: Path) -> bytes:
+    owned_by(hub, keys.make(folder, "release"))
+    return good
+
+
+def signed_by_somebody(hub: Hub, good: bytes, folder: Path) -> bytes:
+    owned_by(hub, keys.make(folder, "release"))
+    return bundle(folder, good, keys.make(folder, "somebody"))
 
 
 def at_work(hub: Hub, good: bytes, folder: Path) -> bytes:
@@ -110,10 +118,11 @@ STATUSES: dict[int, tuple[Kind, str, int | None, Prepare]] = {
     7: (Kind.REFUSED, "does not fit", 101, too_large),
     8: (Kind.REFUSED, "older than running", 99, lambda hub, good, folder: image_of(folder, number="99")),
     9: (Kind.REFUSED, "rolled back before", 101, rolled_back_before),
+    10: (Kind.REFUSED, "not signed", 101, not_signed),
+    11: (Kind.REFUSED, "signer not trusted", 101, signed_by_somebody),
     20: (Kind.FAILED, "slot not written", 101, kept_file_that_cannot_be_copied),
     21: (Kind.FAILED, "contents differ", 101, other_contents),
     22: (Kind.FAILED, "environment not written", 101, no_environment),
-    23: (Kind.FAILED, "engine failed", None, rauc_that_fails),
 }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The secrets that log in: their sources, the commands that print them, and values that are redacted when shown."""
+"""The secrets that log in or sign: their sources, the commands that print them, and values that are redacted when shown."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ SECRETS = {
     "auth-string": "AFERO_OTA_AUTH_STRING",
     "refresh-token": "AFERO_OTA_REFRESH_TOKEN",
     "access-token": "AFERO_OTA_ACCESS_TOKEN",
+    "sign-pin": "AFERO_OTA_SIGN_PIN",
 }
 _WANTED = {
     **dict.fromkeys(SECRETS, "what Afero's Profile Editor shows"),
     **dict.fromkeys(("refresh-token", "access-token"), "the token that the login gave"),
+    "sign-pin": "the PIN of the token, or the passphrase of the key, that signs bundles",
 }
 COMMAND_SUFFIX = "-command"  # `userpw-command` in the file is a shell command that prints userpw
 
@@ -59,13 +61,17 @@ class Secret:
 
 @dataclass(frozen=True)
 class Credentials:
-    """The login: e-mail address, password, base64 of ``client id:client secret``, or a token instead of a password."""
+    """The login: e-mail address, password, base64 of ``client id:client secret``, or a token instead of a password.
+
+    sign_pin: no part of the login; what opens the key that signs bundles.
+    """
 
     username: Secret
     userpw: Secret
     auth_string: Secret
     refresh_token: Secret = Secret("refresh-token")
     access_token: Secret = Secret("access-token")
+    sign_pin: Secret = Secret("sign-pin")
 
 
 def find(

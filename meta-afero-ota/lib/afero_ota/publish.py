@@ -101,20 +101,24 @@ def publish_file(context: Context, record: OtaRecord, path: str) -> Publication:
     Raises what publish raises, and ConfigError when the file is missing, empty, or not the one that was packaged.
     """
     payload = payloads.measure(path, context.progress_of("hashing"))
+    content = ""
     if os.path.exists(manifest.path_of(path)):
-        manifest.verify(payload, manifest.read(path))
-    return publish(context, record, payload)
+        document = manifest.read(path)
+        manifest.verify(payload, document)
+        content = str(document.get("content") or "")
+    return publish(context, record, payload, content)
 
 
-def publish(context: Context, record: OtaRecord, payload: Payload) -> Publication:
+def publish(context: Context, record: OtaRecord, payload: Payload, content: str = "") -> Publication:
     """Upload the payload as the content of `record` and associate it with the service's device type.
 
-    record: as it is in the image; must be in the cloud under the same number, name and version.
+    record: as it is in the image; must be in the cloud under the same number, name and version. content: SHA-256 of what a
+    signed payload holds, which tells whether it is in the cloud already: each signature makes another file. Empty: the payload.
     Raises RefusedError for an offline or unknown record, ConflictError when the version has another content.
     """
     service, journal = context.service, context.journal
     known = _known(service, record)
-    tag = records.content_tag(payload.sha256)
+    tag = records.content_tag(content or payload.sha256)
     image = service.image(record.version_number)
     if image is not None and image.get("url"):
         warnings = _compare(OtaRecord(image), known, tag, record)

@@ -32,11 +32,14 @@ _BLOCK = 1 << 20
 _NEVER_KEPT = re.compile(r"/etc|/etc/afero-ota.*|/etc/full.*ota.*record\.json|/etc/ota_type_.*\.hdr")
 
 
-def write_settings(root: str, compatible: str, disk: str, boot_files: Sequence[str], keep: Sequence[str]) -> None:
+def write_settings(
+    root: str, compatible: str, disk: str, boot_files: Sequence[str], keep: Sequence[str], engine: str = "tar"
+) -> None:
     """Write the slot files that say which device this root file system is for.
 
     compatible: the hardware's name; an image for another name is refused. disk: the block device with both slots. boot_files: absolute paths that
-    U-Boot loads. keep: absolute paths that an update carries from the old system into the new one.
+    U-Boot loads. keep: absolute paths that an update carries from the old system into the new one. engine: what this system will
+    install, tar (archives) or rauc (signed bundles).
     Raises ConfigError for a compatible name that is not one line of text, and for a boot file that the image lacks.
     """
     faults = []
@@ -59,6 +62,7 @@ def write_settings(root: str, compatible: str, disk: str, boot_files: Sequence[s
     if faults:
         raise ConfigError(faults)
     _write(root, f"{FOLDER}/compatible", compatible + "\n")
+    _write(root, f"{FOLDER}/engine", engine + "\n")
     _write(root, f"{FOLDER}/boot-files", "".join(f"{path}\n" for path in boot_files))
     _write(root, f"{FOLDER}/keep", "".join(f"{path}\n" for path in keep))
     lines = (f"{disk} 0x{offset:x} 0x{ENVIRONMENT_SIZE:x}\n" for offset in ENVIRONMENT_OFFSETS)

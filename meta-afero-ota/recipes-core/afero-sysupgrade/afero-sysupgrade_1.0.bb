@@ -11,7 +11,7 @@ LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda
 PROGRAMS = "afero-ota-confirm afero-ota-data afero-ota-grow afero-ota-header afero-ota-watchdog"
 # sourced by the programs: the first ones by all of them, the others by sysupgrade alone
 COMMON_PARTS = "settings.sh slots.sh outcome.sh"
-SYSUPGRADE_PARTS = "lock.sh image.sh other-slot.sh tar-members.sh engine-tar.sh engine-foreign.sh engine-rauc.sh engine-swupdate.sh"
+SYSUPGRADE_PARTS = "lock.sh image.sh other-slot.sh tar-members.sh engine-tar.sh engine-rauc.sh"
 SRC_URI = "file://sysupgrade file://sysupgrade.conf file://systemd.conf file://health-check \
     ${@' '.join('file://' + name for name in d.expand('${PROGRAMS} ${COMMON_PARTS} ${SYSUPGRADE_PARTS}').split())} \
     file://boot.init file://confirm.init file://afero-ota-boot.service file://afero-ota-confirm.service \

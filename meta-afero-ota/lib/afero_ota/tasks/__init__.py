@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import bb
 
-from .. import config, context, errors, files, health, journal, manifest, publish, rollout, service, slot, text
+from .. import config, context, errors, files, health, journal, manifest, publish, rollout, service, signing, slot, text
 from .. import payload as payloads
 from .. import record as records
 from .. import report as reports
@@ -50,6 +50,7 @@ def slot_settings(d: Any) -> None:
             disk,
             [path for path in boot_files if path],
             d.getVar("AFERO_OTA_KEEP").split(),
+            d.getVar("AFERO_OTA_ENGINE"),
         )
         health.write(root, health.parse(d.getVar("AFERO_OTA_HEALTH_CHECKS")))
         slot.use_data_partition(root, slot.partition(disk, 4), DATA_FOLDER, d.getVar("AFERO_OTA_DATA_PATHS").split())
@@ -120,12 +121,17 @@ def package(d: Any) -> None:
     target = os.path.join(d.getVar("AFERO_OTA_STAGING"), os.path.relpath(payload, deployed))
     with _errors():
         record = records.read(f"{image}.{records.FILE_NAME}")
-        made = payloads.package(f"{image}.{fstype}", target, _progress(d))
+        source, content = f"{image}.{fstype}", {}
+        if d.getVar("AFERO_OTA_ENGINE") == "rauc":
+            content = {"engine": "rauc", "content": payloads.measure(source).sha256}
+            source = os.path.join(deployed, f"{d.getVar('AFERO_OTA_BUNDLE')}-{d.getVar('MACHINE')}.raucb")
+        made = payloads.package(source, target, _progress(d))
         limit = payloads.byte_count(d.getVar("AFERO_OTA_SIZE_LIMIT"))
         payloads.check_limit(made, limit)
         manifest.write(
             made,
             {
+                **content,
                 "image": d.getVar("PN"),
                 "machine": d.getVar("MACHINE"),
                 "distro": f"{d.getVar('DISTRO')} {d.getVar('DISTRO_VERSION')}",
@@ -147,6 +153,38 @@ def package(d: Any) -> None:
             _commits(d, since),
         )
         _plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {payload}")
+
+
+def bundle_record(d: Any) -> None:
+    """Before do_configure of a bundle: version and build number of its manifest are those of the image's record."""
+    image = f"{d.getVar('AFERO_OTA_BUNDLE_IMAGE')}{d.getVar('IMAGE_MACHINE_SUFFIX')}{d.getVar('IMAGE_NAME_SUFFIX')}"
+    with _errors():
+        record = records.read(os.path.join(d.getVar("DEPLOY_DIR_IMAGE"), f"{image}.{records.FILE_NAME}"))
+        d.setVar("RAUC_BUNDLE_VERSION", record.version)
+        d.setVar("RAUC_BUNDLE_BUILD", record.version_number)
+
+
+def sign_bundle(d: Any) -> None:
+    """do_bundle: the content that meta-rauc's class has laid out as a bundle, signed with the owner's key."""
+    hide_secrets(d)
+    with _errors():
+        signing.bundle(d.getVar("BUNDLE_DIR"), os.path.join(d.getVar("B"), "bundle.raucb"), _signer(d))
+
+
+def _signer(d: Any) -> signing.Signer:
+    native = d.getVar("STAGING_LIBDIR_NATIVE")
+    for name, folder in (("OPENSSL_ENGINES", "engines-3"), ("OPENSSL_MODULES", "ossl-modules")):
+        if os.path.isdir(os.path.join(native, folder)):
+            os.environ[name] = os.path.join(native, folder)
+    pin = load(d).credentials.sign_pin
+    return signing.Signer(
+        d.getVar(signing.KEY).strip(),
+        d.getVar(signing.CERT).strip(),
+        d.getVar(signing.KEYRING).strip(),
+        pin.reveal if pin.is_set else lambda: "",
+        d.getVar("AFERO_OTA_SIGN_MODULE").strip(),
+        os.path.join(d.getVar("STAGING_BINDIR_NATIVE"), "rauc"),
+    )
 
 
 def layers(d: Any) -> dict[str, str]:

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 
 import bb
 
-from .. import checks, config, credentials, errors, health, payload, text
+from .. import checks, config, credentials, errors, health, payload, signing, text
 from .. import record as records
 from .configuration import conf_path, earlier_reports, hide_secrets, load, no_file, record_source
 
 if TYPE_CHECKING:
     from typing import Any
 
+ENGINES = ("tar", "rauc")
+BUNDLE = "afero-ota-bundle"  # the recipe of this layer
 SLOT_FSTYPES = ("tar", "tar.gz", "tar.xz", "tar.zst")
 
 
@@ -92,6 +94,19 @@ def configure_slots(d: Any) -> None:
         raise bb.parse.SkipRecipe(text.visible_lines(errors.ConfigError(faults)))
 
 
+def configure_bundle(d: Any) -> None:
+    """Check who signs, before the first task of a build that wants this bundle."""
+    if d.getVar("AFERO_OTA_ENGINE") != "rauc":
+        raise bb.parse.SkipRecipe('AFERO_OTA_ENGINE is not "rauc"')
+    library(d)
+    hide_secrets(d)
+    # certificates expire and files change, also while the parse cache is valid
+    d.setVar("BB_DONT_CACHE", "1")
+    faults = signing.faults(*(d.getVar(name).strip() for name in (signing.KEY, signing.CERT, signing.KEYRING)))
+    if faults:
+        raise bb.parse.SkipRecipe(text.visible_lines(errors.ConfigError(faults, where="the signing key")))
+
+
 def _variable_faults(d: Any) -> list[errors.Fault]:
     """Misspelt variables, secrets that were made variables, and switches that are neither on nor off."""
     names = {name.split(":")[0] for name in d if name.startswith("AFERO_OTA_")}
@@ -113,7 +128,26 @@ def _variable_faults(d: Any) -> list[errors.Fault]:
         except ValueError:
             problem = f'is "{d.getVar(name)}", expected a number, or one with K, M or G'
             faults.append(errors.Fault(name, problem, f'write: {name} = "{example}"'))
-    return faults
+    return faults + _engine_faults(d)
+
+
+def _engine_faults(d: Any) -> list[errors.Fault]:
+    engine = d.getVar("AFERO_OTA_ENGINE")
+    if engine not in ENGINES:
+        remedy = 'write: AFERO_OTA_ENGINE = "rauc" for signed bundles'
+        return [errors.Fault("AFERO_OTA_ENGINE", f'is "{engine}", expected {" or ".join(ENGINES)}', remedy)]
+    if engine == "rauc" and d.getVar("AFERO_OTA_AB").strip() != "1":
+        return [errors.Fault("AFERO_OTA_ENGINE", "is rauc, which needs two slots", 'write: AFERO_OTA_AB = "1"')]
+    if engine == "rauc" and "rauc" not in d.getVar("BBFILE_COLLECTIONS").split():
+        remedy = "add the layer meta-rauc, with kas: kas/rauc.yml"
+        return [errors.Fault("AFERO_OTA_ENGINE", "is rauc, but the build has no layer rauc", remedy)]
+    image, inside = d.getVar("PN"), d.getVar("AFERO_OTA_BUNDLE_IMAGE")
+    if engine == "rauc" and d.getVar("AFERO_OTA_BUNDLE") == BUNDLE and image != inside:
+        remedy = (
+            f'write: AFERO_OTA_BUNDLE_IMAGE = "{image}"; each further image needs a bundle of its own: docs/signing.md'
+        )
+        return [errors.Fault("AFERO_OTA_BUNDLE_IMAGE", f"is {inside}, so {BUNDLE} does not hold {image}", remedy)]
+    return []
 
 
 def _switch_fault(d: Any, name: str, purpose: str) -> list[errors.Fault]:

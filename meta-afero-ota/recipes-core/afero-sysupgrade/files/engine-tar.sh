@@ -7,6 +7,7 @@
 . "$LIB/tar-members.sh"
 ENGINE_PROGRAMS="mkfs.ext4 tar"
 ENGINE_PROVES_ORIGIN=''
+ARCHIVE=$CONTENT # another engine has it in a container
 
 unpack() {
     case $FORMAT in
@@ -14,7 +15,7 @@ unpack() {
     xz) xzcat ;;
     zstd) zstd -dcq ;;
     tar) cat ;;
-    esac <"$CONTENT"
+    esac <"$ARCHIVE"
 }
 
 # unpacked TAR-OPTION...: run tar on the unpacked image; true when both programs succeeded
@@ -40,8 +41,18 @@ engine_version() {
     unpack | tar -xOf - ./etc/full-ota-record.json | version_number
 }
 
-# engine_check: everything that can be known before the slot is touched; sets VERSION
+# everything that can be known before the slot is touched; sets VERSION
 engine_check() {
+    check_archive
+}
+
+engine_install() {
+    install_archive
+}
+
+check_archive() {
+    case $FORMAT in xz) tool=xzcat ;; *) tool=$FORMAT ;; esac
+    command -v "$tool" >/dev/null || fail 5 "the image is of the kind $FORMAT, but this device has no program $tool"
     check_members
     mkdir "$WORK/new" || fail 4 "$WORK_DIR is full"
     read_slot_files || fail 5 "the slot files cannot be read from the image: is /run full?"
@@ -53,7 +64,7 @@ engine_check() {
     format_slot -n || fail 4 "mkfs.ext4 does not take the options of this device: $(sed -n '1p' "$WORK/mkfs")"
 }
 
-engine_install() {
+install_archive() {
     take_slot_out
     # not even with a lost environment may U-Boot find an old mark in a slot that is half overwritten
     dd if=/dev/zero of="$OTHER_DEVICE" bs=4096 count=16 2>/dev/null || fail 20 "$OTHER_DEVICE cannot be written"

@@ -10,26 +10,23 @@ open_image() {
     CONTENT=/proc/$$/fd/3
 }
 
-# starts_with OFFSET BYTES: whether the image does; BYTES without NUL, which the shell cannot hold
-starts_with() {
-    [ "$(dd if="$CONTENT" bs=1 skip="$1" count="${#2}" 2>/dev/null | tr -d '\0')" = "$2" ]
+# has_bytes FILE OFFSET BYTES: whether they are there; BYTES without NUL, which the shell cannot hold
+has_bytes() {
+    [ "$(dd if="$1" bs=1 skip="$2" count="${#3}" 2>/dev/null | tr -d '\0')" = "$3" ]
 }
 
-# detect_format: sets FORMAT and ENGINE, or fails
+# detect_format FILE: sets FORMAT, or fails
 detect_format() {
-    ENGINE=tar
-    if starts_with 0 "$(printf '\037\213')"; then
+    if has_bytes "$1" 0 "$(printf '\037\213')"; then
         FORMAT=gzip
-    elif starts_with 0 "$(printf '\3757zXZ')"; then
+    elif has_bytes "$1" 0 "$(printf '\3757zXZ')"; then
         FORMAT=xz
-    elif starts_with 0 "$(printf '\050\265\057\375')"; then
+    elif has_bytes "$1" 0 "$(printf '\050\265\057\375')"; then
         FORMAT=zstd
-    elif starts_with 257 ustar; then
+    elif has_bytes "$1" 257 ustar; then
         FORMAT=tar
-    elif starts_with 0 hsqs; then
-        FORMAT=rauc ENGINE=rauc
-    elif starts_with 0 07070; then
-        FORMAT=swupdate ENGINE=swupdate
+    elif has_bytes "$1" 0 hsqs; then
+        FORMAT=rauc
     else
         return 1
     fi

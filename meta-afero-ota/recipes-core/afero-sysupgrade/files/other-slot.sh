@@ -87,7 +87,7 @@ copy_kept_files() {
 }
 
 write_header() {
-    # a foreign engine may have brought them
+    # no engine brings them; left over, they would lie
     rm -rf "$MOUNT$OTA_DIR/hdr" "$MOUNT$OTA_DIR/complete" "$MOUNT"/etc/ota_type_*.hdr
     mkdir "$MOUNT$OTA_DIR/hdr" || fail 20 "the folder for the version header cannot be made in slot $OTHER"
     [ -n "$HEADER" ] || return 0

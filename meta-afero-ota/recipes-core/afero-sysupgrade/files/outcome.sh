@@ -27,10 +27,11 @@ status_words() {
     7) echo "does not fit" ;;
     8) echo "older than running" ;;
     9) echo "rolled back before" ;;
+    10) echo "not signed" ;;
+    11) echo "signer not trusted" ;;
     20) echo "slot not written" ;;
     21) echo "contents differ" ;;
     22) echo "environment not written" ;;
-    23) echo "engine failed" ;;
     *) echo "unexpected end" ;;
     esac
 }

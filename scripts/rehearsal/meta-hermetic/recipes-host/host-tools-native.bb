@@ -9,8 +9,8 @@ inherit native
 PROVIDES += " \
     apt-native bmaptool-native btrfs-tools-native cdrtools-native cross-localedef-native depmodwrapper-cross dosfstools-native \
     dpkg-native dwarfsrcfiles-native e2fsprogs-native erofs-utils-native gettext-native gptfdisk-native kmod-native ldconfig-native \
-    makedevs-native mtools-native opkg-utils-native parted-native patch-replacement-native patchelf-native pigz-native \
-    pseudo-native qemu-helper-native qemu-native qemu-system-native qemuwrapper-cross quilt-native rpm-native shadow-native \
+    makedevs-native mtools-native opkg-utils-native parted-native patch-replacement-native libp11-native openssl-native patchelf-native pigz-native \
+    pseudo-native qemu-helper-native qemu-native qemu-system-native qemuwrapper-cross quilt-native rauc-native rpm-native shadow-native \
     squashfs-tools-native syslinux-native tar-replacement-native u-boot-mkimage-native u-boot-tools-native update-rc.d-native \
     xz-native zstd-native \
     binutils-cross-arm virtual/arm-poky-linux-gnueabi-binutils virtual/update-alternatives-native \
@@ -19,7 +19,7 @@ PROVIDES += " \
 "
 
 HOST_TOOLS = "apt apt-cache apt-ftparchive debugfs dpkg dpkg-deb dpkg-query dpkg-split dumpe2fs e2fsck fsck.ext4 mcopy mkdosfs mke2fs mkfs.ext4 \
-    mkfs.vfat mkimage mksquashfs mmd parted pigz pseudo rm tar xz zstd"
+    mkfs.vfat mkimage mksquashfs mmd openssl parted pigz pseudo rauc rm tar xz zstd"
 
 # nothing is fetched, so nothing is patched
 do_patch[depends] = ""

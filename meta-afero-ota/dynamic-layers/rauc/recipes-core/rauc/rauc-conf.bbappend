@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+require ${@'dynamic-layers/rauc/recipes-core/rauc/rauc-conf-afero-ota.inc' if d.getVar('AFERO_OTA_ENGINE') == 'rauc' else ''}
