@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import keys
 from afero_ota import config, record
 from afero_ota.service import connect
 from rehearsal import hub as hubs
 from rehearsal.board import disk, parts
 from rehearsal.board.device import Device
-from rehearsal.board.releases import Release, ReleaseBuild
+from rehearsal.board.releases import Owner, Release, ReleaseBuild
 from rehearsal.build import Workspace
 from rehearsal.service import RunningService
 
@@ -33,12 +34,18 @@ HEALTH_CHECKS = {
 
 
 class Bench:
-    """One build folder, one OTA service, one factory disk. system: which kind of Linux the devices run."""
+    """One build folder, one OTA service, one factory disk.
 
-    def __init__(self, folder: Path, workspace: Workspace, service: RunningService, system: str):
+    system: which kind of Linux the devices run. engine: what they install images with, tar or rauc.
+    """
+
+    def __init__(self, folder: Path, workspace: Workspace, service: RunningService, system: str, engine: str = "tar"):
         self.folder, self.service, self.system = folder, service, system
         self.u_boot, self.key = parts.u_boot(), hubs.service_key(service.url)
-        self.build = ReleaseBuild(folder / "build", workspace, service, system=system)
+        self.engine, self.pair = engine, keys.make(folder, "release")
+        self.owner = Owner(self.pair.key, self.pair.cert, keys.keyring(folder / "keyring.pem", self.pair))
+        owner = self.owner if engine == "rauc" else None
+        self.build = ReleaseBuild(folder / "build", workspace, service, system=system, owner=owner)
         self._releases: dict[int, Release] = {}
         self._never_started: Path | None = None
         self._factory: Path | None = None

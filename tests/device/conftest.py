@@ -9,6 +9,7 @@ and two cuts also with systemd. With `--cuts N` every test runs on both, also th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--image", choices=sorted(SYSTEMS), help="run the tests of updates on this image only")
     group.addoption("--seed", type=int, default=1, metavar="N", help="seed for the points where the power is cut")
+    group.addoption("--engine", choices=("tar", "rauc"), default="tar", help="what installs images (default: tar)")
     group.addoption(
         "--all-scenarios", action="store_true", help=f"run every scenario, with {LONG_CUTS} cuts on each image"
     )
@@ -135,15 +137,28 @@ def workspace() -> Workspace:
 
 @pytest.fixture(scope="session")
 def bench(workspace: Workspace, request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """The bench of one image; its folder is kept with AFERO_OTA_KEEP_BENCH=1."""
-    folder = cache_folder() / "work" / "tests" / f"device-{request.param}"
+    """The bench of one image, with the engine of this run; its folder is kept with AFERO_OTA_KEEP_BENCH=1."""
+    with opened_bench(workspace, request.param, request.config.getoption("--engine", "tar")) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="session")
+def rauc_bench(workspace: Workspace) -> Iterator[Bench]:
+    """A bench with the RAUC engine in every run."""
+    with opened_bench(workspace, "busybox", "rauc", "rauc") as bench:
+        yield bench
+
+
+@contextlib.contextmanager
+def opened_bench(workspace: Workspace, system: str, engine: str, name: str = "") -> Iterator[Bench]:
+    folder = cache_folder() / "work" / "tests" / f"device-{name or system}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with RunningService(folder / "service") as service:
         service.share()
-        bench = Bench(folder, workspace, service, request.param)
+        bench = Bench(folder, workspace, service, system, engine)
         yield bench
-        _figures.extend(f"{request.param}: {stall}" for stall in bench.stalls)
+        _figures.extend(f"{name or system}: {stall}" for stall in bench.stalls)
     if not os.environ.get("AFERO_OTA_KEEP_BENCH"):
         shutil.rmtree(folder, ignore_errors=True)
 

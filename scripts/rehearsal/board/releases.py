@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,24 +41,46 @@ SYSTEMS = {
 }
 
 
+_RAUC_CONF = """
+AFERO_OTA_BUNDLE_IMAGE = "{image}"
+AFERO_OTA_SIGN_KEY = "{signer.key}"
+AFERO_OTA_SIGN_CERT = "{signer.cert}"
+AFERO_OTA_KEYRING = "{signer.keyring}"
+"""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who signs the bundles of a board with the RAUC engine: PEM files that the build user can read."""
+
+    key: Path
+    cert: Path
+    keyring: Path
+
+
 class BuildError(Exception):
     """BitBake failed; the message has the end of its output."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a device gets: image and header as hubby leaves them, and the tree that must be in the slot afterwards."""
+    """What a device gets: image and header as hubby leaves them, and the tree that must be in the slot afterwards.
+
+    archive: the root file system in the image; the image itself, unless that is a bundle.
+    """
 
     version_number: str
     image: Path
     header: Path | None
     tree: disk.Tree
+    archive: Path = Path()
 
     @classmethod
     def downloaded(cls, hub: hubs.Hub, version_number: str) -> Release:
         """The update that a hub has just fetched."""
         image, header = (hub.prefix.with_name(hub.prefix.name + suffix) for suffix in (".img", ".hdr"))
-        return cls(version_number, image, header, disk.tree_of_archive(image))
+        archive = archive_in(image)
+        return cls(version_number, image, header, disk.tree_of_archive(archive), archive)
 
 
 class ReleaseBuild:
@@ -65,6 +88,7 @@ class ReleaseBuild:
 
     bootable: build the image for the emulated board, of Debian's packages; else an image of data only. system: busybox, with a
     writable root, or systemd, with a read-only one and a merged /usr. Raises Unavailable when those packages cannot be had.
+    owner: make signed bundles, for the RAUC engine; else archives.
     """
 
     def __init__(
@@ -74,11 +98,15 @@ class ReleaseBuild:
         service: RunningService,
         bootable: bool = True,
         system: str = "busybox",
+        owner: Owner | None = None,
     ):
         self.bootable, self.image = bootable, "device-image" if bootable else "core-image-minimal"
         facts = {"debian": parts.debian_packages(), "system": SYSTEMS[system]} if bootable else {}
         self._board_conf = _BOARD_CONF.format(**facts) if bootable else ""
-        self._service, self._build = service, workspace.build(folder)
+        if owner:
+            self._board_conf += _RAUC_CONF.format(image=self.image, signer=owner)
+        self._service = service
+        self._build = workspace.build(folder, files=("kas/rauc.yml",) if owner else ())
 
     def configure(self, number: int, device_id: str, more: str = "") -> None:
         """The next tasks are for this build number, and deploy to this device. more: lines for local.conf."""
@@ -108,9 +136,21 @@ class ReleaseBuild:
         return target
 
 
+def archive_in(image: Path) -> Path:
+    """The archive of the root file system in a payload: the payload itself, or unpacked from a bundle, beside it."""
+    with image.open("rb") as stream:
+        if stream.read(4) != b"hsqs":
+            return image
+    folder = image.with_suffix(".bundle")
+    command = ["unsquashfs", "-quiet", "-no-progress", "-force", "-dest", str(folder), str(image)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (archive,) = folder.glob("rootfs.tar*")
+    return archive
+
+
 def record_of(image: Path) -> dict[str, str]:
     """The OTA record inside a payload."""
-    with tarfile.open(image) as archive:
+    with tarfile.open(archive_in(image)) as archive:
         stream = archive.extractfile("." + RECORD)
         assert stream
         record: dict[str, str] = json.load(stream)

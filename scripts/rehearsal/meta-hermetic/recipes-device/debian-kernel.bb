@@ -9,6 +9,8 @@ FILES:${PN} = "/boot"
 
 # the disk, another disk, the file system, and a watchdog that runs from the start as if the bootloader had started it
 MODULES = "sdhci-pci mmc_block virtio_mmio virtio_blk crc32c_generic ext4 softdog"
+# what RAUC mounts a bundle with
+MODULES:append = "${@' loop squashfs sha256_generic dm-verity' if d.getVar('AFERO_OTA_ENGINE') == 'rauc' else ''}"
 
 do_compile:append() {
     tree=${B}/initramfs
