@@ -193,7 +193,8 @@ class Guest:
 
     def wait_until_up(self, seconds: float = BOOT) -> str:
         """Wait until a system is up, confirmed, and takes commands. Returns its slot."""
-        ready, confirmed = r"BENCH READY slot=([AB])", r"afero-ota-confirm: slot [AB] confirmed"
+        # not syslog's copy: the line itself comes after it, and would get in between the output of the next command
+        ready, confirmed = r"BENCH READY slot=([AB])", r"(?<!user\.notice )afero-ota-confirm: slot [AB] confirmed"
         found = self.expect(rf"(?s){ready}.*?{confirmed}|{confirmed}.*?{ready}", seconds)
         return found.group(1) or found.group(2)
 
