@@ -6,6 +6,8 @@
 inherit_defer ${@'afero-ota-rauc' if d.getVar('AFERO_OTA_ENGINE') == 'rauc' else ''}
 
 IMAGE_INSTALL:append = " afero-sysupgrade ${AFERO_OTA_BOOT_PACKAGES} ${@'afero-sysupgrade-grow' if d.getVar('AFERO_OTA_DATA_GROW') == '1' else ''}"
+# busybox has the programs for the other types of archive
+IMAGE_INSTALL:append = " ${@'zstd' if d.getVar('AFERO_OTA_IMAGE_FSTYPE').strip() == 'tar.zst' else ''}"
 
 IMAGE_FSTYPES:append = " wic"
 WKS_FILE = "${AFERO_OTA_WKS}"

@@ -31,6 +31,16 @@ HEALTH_CHECKS = {
     },
     5: {"busybox": "process:hubby", "systemd": "process:hubby"},
 }
+# good ones of other types and sizes; the first brings the program that the next one needs
+_LARGE = 'DEVICE_EXTRA = "debian-modules"\n'
+TYPES = {
+    11: 'AFERO_OTA_IMAGE_FSTYPE = "tar.xz"\nDEVICE_EXTRA = "zstd"',
+    12: 'AFERO_OTA_IMAGE_FSTYPE = "tar.zst"',
+    21: _LARGE + 'AFERO_OTA_IMAGE_FSTYPE = "tar.gz"',
+    22: _LARGE + 'AFERO_OTA_IMAGE_FSTYPE = "tar.xz"',
+    23: _LARGE + 'AFERO_OTA_IMAGE_FSTYPE = "tar.zst"',
+    24: _LARGE + 'AFERO_OTA_IMAGE_FSTYPE = "tar.zst"\nZSTD_COMPRESSION_LEVEL = "-19"',
+}
 
 
 class Bench:
@@ -53,7 +63,7 @@ class Bench:
         self.stalls: list[str] = []
         """Emulators that stalled; printed at the end of the run."""
         # the cloud numbers versions in the order of their records; tests need the builds in any order
-        for number in FAULTS:
+        for number in (*FAULTS, *TYPES):
             settings = config.load(str(service.conf), {"build_number": str(number)}, {})
             connect(settings).create_record(record.wanted(settings))
 
@@ -62,7 +72,8 @@ class Bench:
         if number not in self._releases:
             hub = self._downloader(f"downloader-{number}")
             checks = f'AFERO_OTA_HEALTH_CHECKS = "{HEALTH_CHECKS.get(number, {}).get(self.system, "")}"'
-            self.build.configure(number, hub.device_id, f'DEVICE_FAULT = "{FAULTS[number]}"\n{checks}')
+            more = TYPES.get(number) or f'DEVICE_FAULT = "{FAULTS[number]}"'
+            self.build.configure(number, hub.device_id, f"{more}\n{checks}")
             self.build.bitbake("-c", "deploy_ota")
             update = hub.pending()
             assert update, f"the service has no update for {hub.device_id}"

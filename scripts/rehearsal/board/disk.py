@@ -7,6 +7,7 @@ Nothing is mounted, so no rights are needed: e2fsck replays the journal on a cop
 from __future__ import annotations
 
 import binascii
+import contextlib
 import hashlib
 import os
 import re
@@ -91,10 +92,27 @@ def tree_of_partition(disk: Path, number: int) -> Tree:
         return _read_tree(copy, Path(folder) / "tree")
 
 
+@contextlib.contextmanager
+def open_archive(archive: Path) -> Iterator[tarfile.TarFile]:
+    """A tar archive, plain or compressed in any of the ways that sysupgrade takes."""
+    with archive.open("rb") as stream:
+        zstd = stream.read(4) == b"\x28\xb5\x2f\xfd"
+    if not zstd:
+        with tarfile.open(archive) as members:
+            yield members
+        return
+    # Python's tarfile cannot do it before 3.14
+    with tempfile.TemporaryFile() as plain:
+        subprocess.run(["zstd", "-dcq", archive], stdout=plain, check=True)
+        plain.seek(0)
+        with tarfile.open(fileobj=plain) as members:
+            yield members
+
+
 def tree_of_archive(archive: Path) -> Tree:
     """Every path of a tar archive, the root itself left out."""
     tree: Tree = {}
-    with tarfile.open(archive) as members:
+    with open_archive(archive) as members:
         for member in members:
             path = "/" + member.name.strip("./")
             if path == "/":

@@ -69,6 +69,7 @@ PACKAGES = (
     "udev",
     "util-linux",
     "zlib1g",
+    "zstd",
     # of rauc
     "rauc",
     "libbrotli1",

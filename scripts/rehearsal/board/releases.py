@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,7 +149,7 @@ def archive_in(image: Path) -> Path:
 
 def record_of(image: Path) -> dict[str, str]:
     """The OTA record inside a payload."""
-    with tarfile.open(archive_in(image)) as archive:
+    with disk.open_archive(archive_in(image)) as archive:
         stream = archive.extractfile("." + RECORD)
         assert stream
         record: dict[str, str] = json.load(stream)

@@ -3,7 +3,9 @@ SUMMARY = "A system that boots in QEMU and takes updates"
 
 require recipes-image/hermetic-image.inc
 
-IMAGE_INSTALL = "busybox debian-tools debian-kernel device-base hello-data \
+# packages that only some builds have
+DEVICE_EXTRA ?= ""
+IMAGE_INSTALL = "busybox debian-tools debian-kernel device-base hello-data ${DEVICE_EXTRA} \
     ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'debian-systemd', '', d)}"
 
 python () {
