@@ -145,6 +145,7 @@ def test_an_image_without_two_slots_has_nothing_of_the_ab_update(scarthgap: Work
         ('AFERO_OTA_AB = "yes"', 'is "yes", expected 0 or 1'),
         ('AFERO_OTA_DATA_GROW = "yes"', 'AFERO_OTA_DATA_GROW: is "yes", expected 0 or 1'),
         ('AFERO_OTA_IMAGE_FSTYPE = "ext4.gz"', "sysupgrade installs archives only"),
+        ('AFERO_OTA_IMAGE_FSTYPE = "tar.xz"\nXZ_INTEGRITY_CHECK = "crc64"', "which busybox does not verify"),
         ('AFERO_OTA_SLOTSIZE = "16M"', "AFERO_OTA_SLOTSIZE"),
         ('AFERO_OTA_BOOT_FDT = "/boot/hub.dtb"', "the image does not have it"),
         ('AFERO_OTA_KEEP = "etc/x"', "is not an absolute, plain path"),

@@ -48,6 +48,16 @@ def run(*command: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
 
 
+def bring(root: Path, program: str, place: str = "") -> None:
+    """Copy one of this machine's programs into a root, with the libraries that it needs."""
+    shutil.copy(program, root / (place or program[1:]))
+    libraries = subprocess.run(["ldd", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    for word in libraries.split():
+        if word.startswith("/"):
+            (root / word[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(word, root / word[1:])
+
+
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with busybox, e2fsprogs, libubootenv and rauc, and the libraries that they need."""
@@ -56,16 +66,9 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir(parents=True)
     busybox = shutil.which("busybox")
     assert busybox, "this machine has no busybox; run: scripts/setup device"
-    for program in (busybox, *PROGRAMS):
-        place = root / ("bin/busybox" if program == busybox else program[1:])
-        shutil.copy(program, place)
-        libraries = subprocess.run(
-            ["ldd", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ).stdout
-        for word in libraries.split():
-            if word.startswith("/"):
-                (root / word[1:]).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(word, root / word[1:])
+    bring(root, busybox, "bin/busybox")
+    for program in PROGRAMS:
+        bring(root, program)
     for applet in APPLETS.split():
         (root / "bin" / applet).symlink_to("busybox")
     (root / "bin/head").unlink()

@@ -7,6 +7,7 @@ import gzip
 import lzma
 import os
 import stat
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from shell_bench import (
     OLD_HEADER,
     Hub,
     archive_of,
+    bring,
     changed,
     flipped,
     hold_the_lock,
@@ -74,10 +76,38 @@ def test_a_good_image_is_installed_completed_and_switched_to_in_this_order(
     assert not {"64bit", "metadata_csum", "metadata_csum_seed", "orphan_file"} & set(features.split()), features
 
 
-@pytest.mark.parametrize("pack", [lambda tar: tar, lzma.compress], ids=["tar", "xz"])
-def test_other_kinds_of_archive_are_installed_too(hub: Hub, good: bytes, pack: Callable[[bytes], bytes]) -> None:
-    status, said = hub.upgrade(pack(gzip.decompress(good)))
+def xz(content: bytes) -> bytes:
+    """As OE-Core does it: busybox verifies no other check."""
+    return lzma.compress(content, check=lzma.CHECK_CRC32)
+
+
+def zstd(content: bytes) -> bytes:
+    return subprocess.run(["zstd", "-cq"], input=content, stdout=subprocess.PIPE, check=True).stdout
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {"tar": lambda tar: tar, "xz": xz, "zstd": zstd}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_other_kinds_of_archive_are_installed_too(hub: Hub, good: bytes, kind: str) -> None:
+    if kind == "zstd":
+        bring(hub.root, "/usr/bin/zstd")
+    status, said = hub.upgrade(PACKED[kind](gzip.decompress(good)))
     assert status == 0, said
+
+
+@pytest.mark.parametrize("kind", ["xz", "zstd"])
+def test_damage_in_another_kind_of_archive_is_found_before_the_slot_is_touched(
+    hub: Hub, good: bytes, kind: str
+) -> None:
+    if kind == "zstd":
+        bring(hub.root, "/usr/bin/zstd")
+    image = PACKED[kind](gzip.decompress(good))
+    before = hub.state()[:2]
+    for damaged in (flipped(image), image[:-1], image[: len(image) * 2 // 3]):
+        status, said = hub.upgrade(damaged)
+        assert (status, f"not an intact {kind} tar archive" in said) == (5, True), said
+    assert hub.state()[:2] == before
 
 
 def test_a_kind_that_the_device_has_no_program_for_is_refused_by_name(hub: Hub) -> None:

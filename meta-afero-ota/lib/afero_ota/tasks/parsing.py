@@ -86,6 +86,10 @@ def configure_slots(d: Any) -> None:
     if fstype not in SLOT_FSTYPES:
         problem = f'is "{fstype}", but sysupgrade installs archives only ({", ".join(SLOT_FSTYPES)})'
         faults.append(errors.Fault("AFERO_OTA_IMAGE_FSTYPE", problem, 'write: AFERO_OTA_IMAGE_FSTYPE = "tar.gz"'))
+    check = d.getVar("XZ_INTEGRITY_CHECK").strip()
+    if fstype == "tar.xz" and check != "crc32":
+        problem = f'is "{check}", which busybox does not verify: damage would be found only in the other slot'
+        faults.append(errors.Fault("XZ_INTEGRITY_CHECK", problem, 'write: XZ_INTEGRITY_CHECK = "crc32"'))
     try:
         health.parse(d.getVar("AFERO_OTA_HEALTH_CHECKS"))
     except errors.ConfigError as error:
