@@ -54,6 +54,7 @@ def test_the_index_lists_every_page_and_the_readme_links_to_most() -> None:
         "local-service.md",
         "login.md",
         "performance.md",
+        "update-costs.md",
     }
 
 
