@@ -75,7 +75,7 @@ AFERO_OTA_RECORD_DIR[doc] = "Where do_create_ota_record keeps the record."
 AFERO_OTA_STAGING = "${WORKDIR}/deploy-${PN}-ota"
 AFERO_OTA_STAGING[doc] = "What do_package_ota hands to sstate."
 AFERO_OTA_DEPLOYDIR = "${DEPLOY_DIR_IMAGE}/${PN}-ota"
-AFERO_OTA_DEPLOYDIR[doc] = "Folder of the payload, its manifest and its report, one per machine and image."
+AFERO_OTA_DEPLOYDIR[doc] = "Folder of the payload, its manifest, report and SBOM, one per machine and image."
 AFERO_OTA_JOURNAL = "${LOG_DIR}/afero-ota/${MACHINE}-${PN}.jsonl"
 AFERO_OTA_JOURNAL[doc] = "The journal of what was sent; survives a clean."
 
@@ -129,7 +129,7 @@ python do_package_ota () {
     afero_ota.tasks.package(d)
 }
 addtask package_ota after do_image_complete before do_build
-do_package_ota[doc] = "Makes the payload, hub_update.bin, its manifest and its report from the image."
+do_package_ota[doc] = "Makes the payload, hub_update.bin, its manifest and its report from the image, and puts the SBOM beside them."
 SSTATETASKS += "do_package_ota"
 do_package_ota[file-checksums] += "\
     ${AFERO_OTA_LIBRARY}/files.py:True \
@@ -153,6 +153,7 @@ do_package_ota[file-checksums] += "\
     ${AFERO_OTA_LIBRARY}/report/table.js:True \
     ${AFERO_OTA_LIBRARY}/report/treemap.py:True \
     ${AFERO_OTA_LIBRARY}/report/words.py:True \
+    ${AFERO_OTA_LIBRARY}/sbom.py:True \
     ${AFERO_OTA_LIBRARY}/text.py:True \
 "
 do_package_ota[cleandirs] = "${AFERO_OTA_STAGING}"

@@ -108,6 +108,8 @@ def test_the_report_describes_the_payload_for_people(ready: Build) -> None:
     report = (payload(ready).parent / "hub_update.bin.report.md").read_text()
     assert report.startswith("# Gateway 1.0.1\n")
     assert re.search(r"^\| hello-data \| \S+ \| 6 bytes \| MIT \|$", report, re.M)
+    # nothing here inherits create-spdx
+    assert "| SBOM | no SBOM |" in report
 
 
 def test_the_page_of_the_next_build_shows_what_changed_and_how_the_size_grew(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import functools
 import hashlib
 import http.server
@@ -67,6 +68,10 @@ class Machine:
     @property
     def payload(self) -> Path:
         return self.build / "tmp" / "deploy" / "images" / "qemuarm" / f"{IMAGE}-ota" / "hub_update.bin"
+
+    @property
+    def sbom(self) -> Path:
+        return self.payload.with_name("hub_update.bin.spdx.json")
 
     def record(self) -> dict[str, Any]:
         """The record in the payload. The manifest must agree with the payload and with the record."""
@@ -170,6 +175,7 @@ def test_an_empty_folder_takes_everything_that_can_be_shared_from_the_mirror(
     assert {f"{IMAGE}:do_package_ota", "hello-data:do_package_write_deb"} <= restored
     assert restored <= objects(served)
     assert second.payload.read_bytes() == first.payload.read_bytes()
+    assert second.sbom.read_bytes() == first.sbom.read_bytes()
     assert second.record() == first.record()
 
 
@@ -181,7 +187,8 @@ def test_a_build_with_another_number_shares_everything_but_record_and_payload(
     third = Machine(scarthgap, folder / "third", service)
     done = third.kas_build(2, "kas/cache.yml", **cache)
     mirror = objects(first.sstate.rglob("*"))
-    assert done.tasks & mirror == {f"{IMAGE}:do_package_ota"}
+    own = {"do_create_rootfs_spdx", "do_create_image_sbom_spdx", "do_package_ota"}
+    assert done.tasks & mirror == {f"{IMAGE}:{task}" for task in own}
     assert "hello-data:do_package_write_deb" in objects(served)
     assert (first.record()["version"], third.record()["version"]) == ("1.0.1", "1.0.2")
     assert third.record()["versionNumber"] != first.record()["versionNumber"]
@@ -203,7 +210,7 @@ def test_nothing_secret_is_in_what_machines_share(shared: Shared, folder: Path) 
             assert secret.encode() not in content, file
 
 
-def test_builds_in_different_folders_with_the_same_record_give_the_same_payload(
+def test_builds_in_different_folders_with_the_same_record_give_the_same_payload_sbom_and_manifest(
     any_release: Workspace, folder: Path, service: RunningService
 ) -> None:
     """Without any cache: the whole image is made twice, in folders whose paths differ in length too."""
@@ -213,5 +220,12 @@ def test_builds_in_different_folders_with_the_same_record_give_the_same_payload(
     for machine in machines:
         done = machine.kas_build(3)
         assert {f"{IMAGE}:do_rootfs", f"{IMAGE}:do_package_ota"} <= done.tasks
-    first, second = (machine.payload.read_bytes() for machine in machines)
-    assert first == second
+    first, second = (machine.payload.parent for machine in machines)
+    names = sorted(path.name for path in first.iterdir())
+    assert {
+        "hub_update.bin",
+        "hub_update.bin.manifest.json",
+        "hub_update.bin.spdx.json",
+        "hub_update.bin.vex.json",
+    } <= {*names}
+    assert filecmp.cmpfiles(first, second, names, shallow=False) == (names, [], [])

@@ -110,6 +110,7 @@ def unchanged(
         ("report/packages.py", "ensure_ascii=False", "ensure_ascii=True", BUILDS),
         ("payload.py", "_BLOCK = 1 << 20", "_BLOCK = 1 << 19", {PACKAGE}),
         ("text.py", "unicode_escape", "unicode-escape", {PACKAGE}),
+        ("sbom.py", "def _text(", "def _text( ", {PACKAGE}),
         # functions that tasks call by their full name
         ("tasks/__init__.py", "OTA payload of", "The payload of", {PACKAGE}),
         ("tasks/__init__.py", "the finished root file system.", "the final root file system.", BUILDS),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -123,6 +124,29 @@ def test_report_reads_archives_compares_several_and_writes_a_page(run: Run, imag
     (tmp_path / "2.bin").write_bytes((tmp_path / "2.bin").read_bytes()[:60])
     damaged = run("afero-ota", "report", "2.bin")
     assert damaged.returncode == 2 and "2.bin: cannot be read" in damaged.stderr
+
+
+def test_the_record_of_an_upload_names_the_sbom_and_a_changed_sbom_is_not_uploaded(
+    run: Run, image: Path, tmp_path: Path
+) -> None:
+    run("afero-ota", "record", "-n", "12")
+    run("afero-ota", "package", "image.tar.gz")
+    described = tmp_path / "hub_update.bin.spdx.json"
+    described.write_text("{}")
+    right = hashlib.sha256(b"{}").hexdigest()
+    written = tmp_path / "hub_update.bin.manifest.json"
+    said = {**json.loads(written.read_text()), "sbom": {"file": described.name, "sha256": right}}
+    written.write_text(json.dumps(said))
+    described.write_text("{ }")
+    refused = run("afero-ota", "upload")
+    assert refused.returncode == errors.ConfigError.exit_status
+    assert f"has SHA-256 {hashlib.sha256(b'{ }').hexdigest()}, expected {right}" in refused.stderr
+    described.write_text("{}")
+    uploaded = json.loads(run("afero-ota", "upload", "--json").stdout)
+    assert f"sbom:{right[:30]}" in uploaded["record"]["tags"]
+    # a record found later goes into an image without it, as on creation
+    run("afero-ota", "record", "-n", "12")
+    assert json.loads((tmp_path / "full-ota-record.json").read_text())["tags"] == []
 
 
 def test_upload_without_a_record_in_the_cloud_is_refused(run: Run, image: Path) -> None:

@@ -55,13 +55,14 @@ def test_a_record_found_after_its_upload_installs_the_same_bytes_as_on_creation(
         **CREATED,
         "url": "https://x/y",
         "updatedTimestamp": 1600000000000,
-        "tags": ["nightly", record.content_tag("ab" * 32)],
+        "tags": ["nightly", record.content_tag("ab" * 32), record.sbom_tag("cd" * 32)],
     }
     assert record.dumps(record.as_created(record.OtaRecord(later))) == record.dumps(record.OtaRecord(CREATED))
 
 
-def test_a_content_tag_is_exactly_as_long_as_a_tag_may_be() -> None:
-    assert len(record.content_tag("0" * 64)) == 35
+def test_our_tags_are_exactly_as_long_as_a_tag_may_be() -> None:
+    assert (len(record.content_tag("0" * 64)), len(record.sbom_tag("0" * 64))) == (35, 35)
+    assert record.sbom_tag("AB" * 32) == "sbom:" + "ab" * 15
 
 
 def test_an_installed_record_has_both_names_and_mode_0644(tmp_path: Path) -> None:

@@ -2,18 +2,18 @@
 """Record → upload → associate. Looks at what the cloud has and does only what is missing, so it can be stopped anywhere and run again.
 
 The cloud keeps no hash of an image, so the record gets the tag `sha256:<28 digits>` together with the image's URL. The tag
-tells every later run, on any machine, whether this content was uploaded.
+tells every later run, on any machine, whether this content was uploaded. With an SBOM the record gets `sbom:<30 digits>` too.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from . import manifest
+from . import manifest, sbom
 from . import payload as payloads
 from . import record as records
 from .errors import ConflictError, NetworkError, RefusedError, UnknownOutcomeError
@@ -98,30 +98,35 @@ def _listed_record(context: Context, name: str, version: str) -> OtaRecord | Non
 def publish_file(context: Context, record: OtaRecord, path: str) -> Publication:
     """Measure the payload at `path`, compare it with the manifest beside it if there is one, and `publish` it.
 
-    Raises what publish raises, and ConfigError when the file is missing, empty, or not the one that was packaged.
+    Raises what publish raises, and ConfigError when the file is missing, empty, or not the one that was packaged, or when the
+    same is true of the SBOM and the reports beside it.
     """
-    payload = payloads.measure(path, context.progress_of("hashing"))
-    content = ""
+    payload, content, described = payloads.measure(path, context.progress_of("hashing")), "", ""
     if os.path.exists(manifest.path_of(path)):
         document = manifest.read(path)
         manifest.verify(payload, document)
+        sbom.verify(os.path.dirname(path), document)
         content = str(document.get("content") or "")
-    return publish(context, record, payload, content)
+        described = str((document.get("sbom") or {}).get("sha256") or "")
+    return publish(context, record, payload, content, described)
 
 
-def publish(context: Context, record: OtaRecord, payload: Payload, content: str = "") -> Publication:
+def publish(
+    context: Context, record: OtaRecord, payload: Payload, content: str = "", sbom_sha256: str = ""
+) -> Publication:
     """Upload the payload as the content of `record` and associate it with the service's device type.
 
     record: as it is in the image; must be in the cloud under the same number, name and version. content: SHA-256 of what a
     signed payload holds, which tells whether it is in the cloud already: each signature makes another file. Empty: the payload.
+    sbom_sha256: of the payload's SBOM.
     Raises RefusedError for an offline or unknown record, ConflictError when the version has another content.
     """
     service, journal = context.service, context.journal
     known = _known(service, record)
-    tag = records.content_tag(content or payload.sha256)
+    tag, sbom_tag = records.content_tag(content or payload.sha256), records.sbom_tag(sbom_sha256)
     image = service.image(record.version_number)
     if image is not None and image.get("url"):
-        warnings = _compare(OtaRecord(image), known, tag, record)
+        warnings = (*_compare(OtaRecord(image), known, tag, record), *_compare_sbom(OtaRecord(image), known, sbom_tag))
         context.log(f"{record.name} {record.version} is uploaded and associated already: nothing to do")
         facts = {"sha256": payload.sha256, "image": _image_id(image), **_ids(known)}
         journal.note(Step.PUBLISH, Outcome.NOTHING_TO_DO, **facts)
@@ -134,7 +139,7 @@ def publish(context: Context, record: OtaRecord, payload: Payload, content: str 
     if known.url and known.content_tag and known.content_tag != tag:
         raise _other_content(record)
     if not (known.url and known.content_tag == tag):
-        known = _set_content(context, known, payload, tag)
+        known = _set_content(context, known, payload, [tag, sbom_tag] if sbom_tag else [tag])
     return _associate(context, known, payload)
 
 
@@ -171,6 +176,14 @@ def _compare(image: OtaRecord, known: OtaRecord, tag: str, record: OtaRecord) ->
     )
 
 
+def _compare_sbom(image: OtaRecord, known: OtaRecord, sbom_tag: str) -> tuple[str, ...]:
+    there = image.sbom_tag or known.sbom_tag
+    if not sbom_tag or there == sbom_tag:
+        return ()
+    said = f"names another SBOM ({there}…)" if there else "names no SBOM"
+    return (f"the record of the cloud {said}, and is not changed any more; that of this payload is {sbom_tag}…",)
+
+
 def _other_content(record: OtaRecord) -> ConflictError:
     return ConflictError(
         f"{record.name} {record.version} (versionNumber {record.version_number}) was uploaded already with another content. "
@@ -178,9 +191,9 @@ def _other_content(record: OtaRecord) -> ConflictError:
     )
 
 
-def _set_content(context: Context, known: OtaRecord, payload: Payload, tag: str) -> OtaRecord:
+def _set_content(context: Context, known: OtaRecord, payload: Payload, added: Sequence[str]) -> OtaRecord:
     service, url = context.service, _send(context, payload)
-    tags = [*(t for t in known.tags if not t.startswith(records.CONTENT_TAG)), tag]
+    tags = [*known.own_tags, *added]
     with context.journal.step(Step.SET_URL, url=url, sha256=payload.sha256, **_ids(known)):
         service.update_record(known, url, tags)
     # the association must repeat the record exactly as the pool has it now

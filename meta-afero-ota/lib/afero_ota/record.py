@@ -22,7 +22,8 @@ HUB_IMAGE = 5  # firmware type of a whole Linux image; docs/API-OTAEndpoints.md
 FILE_NAME = "full-ota-record.json"
 CLASSIC_FILE_NAME = "full_ota_record.json"  # what Afero's tools and device software read
 CONTENT_TAG = "sha256:"  # our tag that identifies the content of the version
-_CONTENT_DIGITS = 28  # with the prefix exactly the 35 characters a tag may have
+SBOM_TAG = "sbom:"  # our tag that identifies the SBOM of the content
+_TAG_LENGTH = 35  # characters a tag may have
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,16 @@ class OtaRecord:
         """The tag that names the uploaded content, or "" when the version was not uploaded by this library."""
         return next((tag for tag in self.tags if tag.startswith(CONTENT_TAG)), "")
 
+    @property
+    def sbom_tag(self) -> str:
+        """The tag that names the SBOM of the content, or "" when there is none."""
+        return next((tag for tag in self.tags if tag.startswith(SBOM_TAG)), "")
+
+    @property
+    def own_tags(self) -> list[str]:
+        """The tags that the configuration gave the record: all but those that the upload adds."""
+        return [tag for tag in self.tags if not tag.startswith((CONTENT_TAG, SBOM_TAG))]
+
     def matches(self, name: str, version: str) -> bool:
         return (self._text("type"), self.name, self.version) == (str(HUB_IMAGE), name, version)
 
@@ -108,7 +119,7 @@ def as_created(record: OtaRecord) -> OtaRecord:
     """
     fields = {key: value for key, value in record.fields.items() if key != "url2"}
     fields["url"] = ""
-    fields["tags"] = [tag for tag in record.tags if not tag.startswith(CONTENT_TAG)]
+    fields["tags"] = record.own_tags
     if "createdTimestamp" in fields:
         fields["updatedTimestamp"] = fields["createdTimestamp"]
     return OtaRecord(fields)
@@ -116,7 +127,12 @@ def as_created(record: OtaRecord) -> OtaRecord:
 
 def content_tag(sha256: str) -> str:
     """The tag for a payload's content: `sha256:` and the first 28 hexadecimal digits, 35 characters in all."""
-    return CONTENT_TAG + sha256.lower()[:_CONTENT_DIGITS]
+    return (CONTENT_TAG + sha256.lower())[:_TAG_LENGTH]
+
+
+def sbom_tag(sha256: str) -> str:
+    """The tag for an SBOM: `sbom:` and the first 30 hexadecimal digits, 35 characters in all; "" without an SBOM."""
+    return (SBOM_TAG + sha256.lower())[:_TAG_LENGTH] if sha256 else ""
 
 
 def dumps(record: OtaRecord) -> str:

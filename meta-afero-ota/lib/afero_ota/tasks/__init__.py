@@ -19,7 +19,22 @@ from typing import TYPE_CHECKING
 
 import bb
 
-from .. import config, context, errors, files, health, journal, manifest, publish, rollout, service, signing, slot, text
+from .. import (
+    config,
+    context,
+    errors,
+    files,
+    health,
+    journal,
+    manifest,
+    publish,
+    rollout,
+    sbom,
+    service,
+    signing,
+    slot,
+    text,
+)
 from .. import payload as payloads
 from .. import record as records
 from .. import report as reports
@@ -29,7 +44,7 @@ from . import parsing as parsing  # for the classes and the layer's configuratio
 from .configuration import conf_path, earlier_reports, environment, hide_secrets, load, no_file, record_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, Callable
 
 DATA_FOLDER = "/data"
@@ -114,7 +129,7 @@ def write_beside(d: Any, suffix: str, content: str) -> None:
 
 
 def package(d: Any) -> None:
-    """do_package_ota: the image archive as payload, manifest and report beside it, all handed to sstate."""
+    """do_package_ota: the image archive as payload; manifest, report and SBOM beside it; all handed to sstate."""
     deployed, fstype = d.getVar("DEPLOY_DIR_IMAGE"), d.getVar("AFERO_OTA_IMAGE_FSTYPE").strip()
     payload = d.getVar("AFERO_OTA_PAYLOAD")
     image = os.path.join(deployed, d.getVar("IMAGE_LINK_NAME") or d.getVar("IMAGE_NAME"))
@@ -128,6 +143,7 @@ def package(d: Any) -> None:
         made = payloads.package(source, target, _progress(d))
         limit = payloads.byte_count(d.getVar("AFERO_OTA_SIZE_LIMIT"))
         payloads.check_limit(made, limit)
+        installed = manifest.packages(f"{image}.manifest")
         manifest.write(
             made,
             {
@@ -140,7 +156,14 @@ def package(d: Any) -> None:
                 "record": dict(record.fields),
                 "buildTime": manifest.build_time(d.getVar("SOURCE_DATE_EPOCH")),
                 "layers": layers(d),
-                "packages": manifest.packages(f"{image}.manifest"),
+                "packages": installed,
+                "recipes": recipes(d, installed),
+                **sbom.keep(
+                    written_about(d, image),
+                    made,
+                    "DATETIME" in d.getVar("IMAGE_VERSION_SUFFIX", False),
+                    content.get("content", ""),
+                ),
             },
         )
         since = _earlier(d)
@@ -153,6 +176,36 @@ def package(d: Any) -> None:
             _commits(d, since),
         )
         _plain(f"OTA payload of {record.name} {record.version}, {made.size} bytes: {payload}")
+
+
+def written_about(d: Any, image: str) -> dict[str, str]:
+    """The files that OE-Core's classes wrote about the image, by kind; image: their path up to the suffix."""
+    found = {}
+    if bb.data.inherits_class("create-spdx-image-3.0", d) and not bb.data.inherits_class("nospdx", d):
+        found["sbom"] = f"{image}.spdx.json"
+    elif bb.data.inherits_class("create-spdx-2.2", d):
+        found["sbom"] = f"{image}.spdx.tar.zst"
+    reports = []
+    if bb.data.inherits_class("vex", d):
+        reports += [("vex", ".json"), ("vex", ".vex.json")]  # scarthgap's name, and later releases'
+    if bb.data.inherits_class("cve-check", d):
+        reports += [("cve", f".{d.getVar('CVE_CHECK_MANIFEST_JSON_SUFFIX')}"), ("cveText", ".cve")]
+    if bb.data.inherits_class("sbom-cve-check", d):
+        kinds = {"yocto-cve-check-manifest": "cve", "spdx3": "cveSpdx", "summary": "cveText"}
+        exports = [d.getVarFlags(name) or {} for name in d.getVar("SBOM_CVE_CHECK_EXPORT_VARS").split()]
+        reports += [(kinds[flags["type"]], flags["ext"]) for flags in exports if flags.get("type") in kinds]
+    found.update({kind: image + suffix for kind, suffix in reports if os.path.exists(image + suffix)})
+    return found
+
+
+def recipes(d: Any, installed: Mapping[str, str]) -> dict[str, str]:
+    """The recipes that the installed packages come from: name to version."""
+    import oe.packagedata
+
+    folder = os.path.join(d.getVar("PKGDATA_DIR"), "runtime-reverse")
+    paths = [os.path.join(folder, name) for name in sorted(installed)]
+    found = [oe.packagedata.read_pkgdatafile(path) for path in paths if os.path.exists(path)]
+    return {data["PN"]: data["PV"] for data in found if "PN" in data and "PV" in data}
 
 
 def bundle_record(d: Any) -> None:

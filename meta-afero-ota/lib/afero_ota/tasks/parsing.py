@@ -73,10 +73,20 @@ def configure(d: Any) -> None:
     for file in earlier_reports(d):
         bb.parse.mark_dependency(d, file)
         d.appendVarFlag("do_package_ota", "file-checksums", f" {file}:{os.path.exists(file)}")
+    for depend in _descriptions(d):
+        d.appendVarFlag("do_package_ota", "depends", f" ${{PN}}:{depend}")
     if source == "cloud":
         d.appendVarFlag("do_rootfs", "depends", " ${PN}:do_create_ota_record")
     elif source != "offline":
         d.appendVarFlag("do_rootfs", "file-checksums", f" {records.find_file(source)}:True")
+
+
+def _descriptions(d: Any) -> list[str]:
+    """The tasks of other classes that write about the finished image what do_package_ota keeps beside the payload."""
+    if bb.data.inherits_class("nospdx", d) or not bb.data.inherits_class("create-spdx-image-3.0", d):
+        return []
+    check = ["do_sbom_cve_check"] if bb.data.inherits_class("sbom-cve-check", d) else []
+    return ["do_create_image_sbom_spdx", *check]
 
 
 def configure_slots(d: Any) -> None:
