@@ -12,6 +12,7 @@
 #
 #   bitbake -c upload_ota core-image-minimal     upload, and offer the image to its device type
 #   bitbake -c deploy_ota core-image-minimal     the same, then push to AFERO_OTA_DEVICES, or by AFERO_OTA_PLAN
+#   bitbake -c release_ota core-image-minimal    keep payload, SBOM, journals and configuration in AFERO_OTA_RELEASES
 #
 # Settings come from the AFERO_OTA_CONF file and from variables; a variable that is set takes precedence over the file.
 # The secrets (username, userpw, auth-string, tokens) come from the file or from the environment, never from a variable.
@@ -66,6 +67,12 @@ AFERO_OTA_DEVICES[doc] = "Devices that deploy_ota pushes to: ids separated by sp
 
 AFERO_OTA_PLAN ?= ""
 AFERO_OTA_PLAN[doc] = "The plan of a rollout that deploy_ota carries out instead, a file of afero-ota plan; from TOPDIR unless absolute."
+
+AFERO_OTA_RELEASES ?= "${TOPDIR}/releases"
+AFERO_OTA_RELEASES[doc] = "The folder in which release_ota keeps releases; from TOPDIR unless absolute."
+
+AFERO_OTA_RELEASE_FILES ?= ""
+AFERO_OTA_RELEASE_FILES[doc] = "Files that release_ota keeps besides, such as kas files: paths or patterns, from TOPDIR unless absolute."
 
 # Internal to the class; no need to set them.
 AFERO_OTA_REQUEST[doc] = "Set by the class: the record that is wanted, as JSON."
@@ -183,3 +190,11 @@ do_deploy_ota[doc] = "As upload_ota, then pushes the image to AFERO_OTA_DEVICES,
 do_deploy_ota[network] = "1"
 do_deploy_ota[nostamp] = "1"
 do_deploy_ota[lockfiles] = "${TOPDIR}/afero-ota.lock"
+
+python do_release_ota () {
+    afero_ota.tasks.release(d)
+}
+addtask release_ota after do_package_ota
+do_release_ota[doc] = "Keeps the payload and all that belongs to it in AFERO_OTA_RELEASES; only when asked for."
+do_release_ota[nostamp] = "1"
+do_release_ota[lockfiles] = "${TOPDIR}/afero-ota.lock"

@@ -107,3 +107,39 @@ def test_documents_in_the_older_format_are_kept_and_called_not_reproducible(scar
     assert (said["format"], said["reproducible"]) == ("SPDX-2.2", False)
     assert said["sha256"] == sha256(content)
     assert "not reproducible" in beside(build, "hub_update.bin.report.md").decode()
+
+
+def test_a_release_is_kept_on_request_with_the_provenance_of_this_payload_and_never_by_a_build(
+    scarthgap: Workspace, folder: Path, builds: dict[str, Build]
+) -> None:
+    build = made_once(scarthgap, folder, builds)
+    assert not (build.folder / "releases").exists()
+    (build.folder / "local.yml").write_text("header: {version: 20}\n")
+    attestation = build.folder / "attestation" / "kas-build.provenance.json"
+    attestation.parent.mkdir(exist_ok=True)
+    before = build.local_conf
+    try:
+        build.local_conf += 'AFERO_OTA_RELEASE_FILES = "local.yml ../kas/*.yml"\n'
+        attestation.write_text(json.dumps({"subject": [{"digest": {"sha256": "0" * 64}}]}))
+        assert "is of another build" in released(build)
+        attestation.write_text(json.dumps({"subject": [{"digest": {"sha256": sha256(beside(build))}}]}))
+        build.local_conf += 'AFERO_OTA_RELEASES = "kept/with-provenance"\n'
+        released(build)
+        assert "is kept already" in released(build)
+        build.local_conf += 'AFERO_OTA_RELEASE_FILES = "nowhere.yml"\n'
+        done = build.bitbake("-c", "release_ota", IMAGE)
+        assert done.returncode != 0 and "nowhere.yml: no such file" in done.output
+    finally:
+        build.local_conf = before
+    [first] = (build.folder / "releases" / IMAGE).iterdir()
+    index = json.loads((first / "index.json").read_text())
+    assert index["files"]["hub_update.bin"]["sha256"] == sha256(beside(build))
+    assert {SBOM, VEX, "hub_update.bin.manifest.json", "cves.json", "configuration/local.yml"} <= index["files"].keys()
+    [second] = (build.folder / "kept" / "with-provenance" / IMAGE).iterdir()
+    assert (second / "configuration" / attestation.name).read_bytes() == attestation.read_bytes()
+
+
+def released(build: Build) -> str:
+    done = build.bitbake("-c", "release_ota", IMAGE)
+    assert done.returncode == 0, done.output
+    return done.output

@@ -19,7 +19,8 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from afero_ota import credentials
+from afero_ota import credentials, manifest, payload
+from afero_ota.release import collecting
 from fleets import fleet
 from rehearsal import build as builds
 from rehearsal.folders import cache_folder, reference_folder
@@ -151,12 +152,19 @@ def test_it_contains_no_secret_and_no_place_for_one(expanded: dict[str, Any]) ->
     assert not {"SSTATE_DIR", "DL_DIR", "KAS_REPO_REF_DIR"} & set(expanded["dry-run"]["variables"])
 
 
-def test_payload_manifest_report_journal_and_attestation_are_kept(expanded: dict[str, Any]) -> None:
-    for name in ("build", "upload", "canary", "fleet"):
-        paths = expanded[name]["artifacts"]["paths"]
-        more = {"build": ["report/index.html", "build/attestation/"], "upload": []}.get(name, ["rollout/"])
-        assert paths == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/", *more]
-        assert expanded[name]["artifacts"]["when"] == "always"
+def test_a_build_is_kept_for_three_months_and_what_is_released_until_somebody_deletes_it(
+    expanded: dict[str, Any],
+) -> None:
+    kept = {name: expanded[name]["artifacts"] for name in ("build", "upload", "canary", "fleet")}
+    assert {name: one["expire_in"] for name, one in kept.items()} == {
+        "build": "3 months",
+        **dict.fromkeys(("upload", "canary", "fleet"), "never"),
+    }
+    more = ["report/index.html", "build/attestation/"]
+    assert kept["build"]["paths"] == ["build/tmp/deploy/images/*/*-ota/", "build/tmp/log/afero-ota/", *more]
+    assert kept["upload"]["paths"] == ["build/releases/", "build/tmp/log/afero-ota/", "report/index.html"]
+    assert kept["canary"]["paths"] == kept["fleet"]["paths"] == ["build/releases/", "rollout/"]
+    assert {one["when"] for one in kept.values()} == {"always"}
 
 
 def test_reports_are_linked_on_the_merge_request_and_on_the_release(expanded: dict[str, Any]) -> None:
@@ -165,9 +173,10 @@ def test_reports_are_linked_on_the_merge_request_and_on_the_release(expanded: di
     assert shown["paths"][0].endswith(".report.html") and not set(shown["paths"][0]) & set("*$")
     links = PIPELINE["release"]["release"]["assets"]["links"]
     assert [unquote(link["url"]).partition("/report/index.html?job=")[2] for link in links] == [
-        f"build: [{board}]" for board in BOARDS
+        f"upload: [{board}]" for board in BOARDS
     ]
-    assert "report/index.html" in expanded["build"]["artifacts"]["paths"]
+    for job in ("build", "upload"):
+        assert "report/index.html" in expanded[job]["artifacts"]["paths"]
 
 
 def test_a_rollout_job_makes_its_plan_once_and_continues_after_it_was_killed(
@@ -176,11 +185,10 @@ def test_a_rollout_job_makes_its_plan_once_and_continues_after_it_was_killed(
     """The job's own script, in a folder like a runner's, against the local service."""
     with fleet(tmp_path / "service", 30) as one:
         (tmp_path / "scripts").symlink_to(PROJECT / "scripts")
-        payload = tmp_path / "build/tmp/deploy/images/board/image-ota/hub_update.bin"
-        payload.parent.mkdir(parents=True)
-        payload.write_bytes(b"-")
-        made = {"format": 1, "sha256": "0" * 64, "size": 1, "record": {"versionNumber": one.image["versionNumber"]}}
-        Path(f"{payload}.manifest.json").write_text(json.dumps(made))
+        (tmp_path / "hub_update.bin").write_bytes(b"-")
+        made = payload.measure(str(tmp_path / "hub_update.bin"))
+        manifest.write(made, {"record": one.image})
+        release = Path(collecting.collect(str(tmp_path / "build/releases"), made.path).path)
         rules = "--in-flight 3 --start-limit 20 --finish-limit 40"
         environment = {
             **os.environ,
@@ -204,6 +212,10 @@ def test_a_rollout_job_makes_its_plan_once_and_continues_after_it_was_killed(
         assert (tmp_path / "rollout-folder" / "plan.yml").read_bytes() == plan
         assert sorted(one.pushes().values()) == [1] * 30
         assert "<html" in (tmp_path / "rollout-folder" / "plan.html").read_text()
+        after = "\n".join(["set -euo pipefail", *expanded["canary"]["after_script"]])
+        subprocess.run(["bash", "-c", after], cwd=tmp_path, env=environment, check=True)
+        [kept] = (release / "journals").iterdir()
+        assert {path.name for path in kept.iterdir()} == {"index.json", "plan.html", "plan.yml", journal.name}
         del environment["AFERO_OTA_PLAN_OPTIONS"]
         assert job().wait() != 0, "without the group's devices nothing is pushed"
 

@@ -50,6 +50,7 @@ def test_the_index_lists_every_page_and_the_readme_links_to_most() -> None:
     assert here - linked == {
         "bring-up.md",
         "command-line-devices.md",
+        "command-line-release.md",
         "device-internals.md",
         "local-service.md",
         "login.md",

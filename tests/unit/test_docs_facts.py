@@ -22,7 +22,7 @@ from rehearsal.ota_service import faults
 CONFIGURATION, COMMAND_LINE, CONTRIBUTING = (
     DOCS / f"{name}.md" for name in ("configuration", "command-line", "contributing")
 )
-COMMAND_PAGES = (COMMAND_LINE, DOCS / "command-line-devices.md")
+COMMAND_PAGES = (COMMAND_LINE, *(DOCS / f"command-line-{name}.md" for name in ("devices", "release")))
 CLASSES = sorted((PROJECT / "meta-afero-ota" / "classes-recipe").glob("*.bbclass"))
 
 # ---- BitBake ---------------------------------------------------------------------------------------------------------

@@ -35,18 +35,22 @@ _FORMATS = {"vex": "cve-check JSON", "cve": "cve-check JSON", "cveText": "text"}
 _BLOCK = 1 << 20
 
 
-def keep(found: Mapping[str, str], payload: Payload, dated: bool = False) -> dict[str, dict[str, Any]]:
+def keep(
+    found: Mapping[str, str], payload: Payload, dated: bool = False, content: str = ""
+) -> dict[str, dict[str, Any]]:
     """Put the files `found` (kind to path) beside the payload; returns what the manifest says of them, by kind.
 
-    dated: the image's file name holds the time of the build, and with it the SBOM. Raises ConfigError for a file that is missing or
+    dated: the image's file name holds the time of the build, and with it the SBOM. content: SHA-256 of the image in a payload that
+    wraps it, such as a bundle. Raises ConfigError for a file that is missing or
     no SPDX, and OtaError for an SPDX 3 document that does not list the payload.
     """
-    return {kind: _keep(kind, path, payload, dated) for kind, path in found.items()}
+    listed = content or payload.sha256
+    return {kind: _keep(kind, path, payload.path, listed, dated) for kind, path in found.items()}
 
 
-def _keep(kind: str, path: str, payload: Payload, dated: bool) -> dict[str, Any]:
+def _keep(kind: str, path: str, payload: str, listed: str, dated: bool) -> dict[str, Any]:
     is_sbom, is_archive = kind == "sbom", path.endswith(_ARCHIVE)
-    target = payload.path + (_ARCHIVE if is_archive else KINDS[kind])
+    target = payload + (_ARCHIVE if is_archive else KINDS[kind])
     said = SPDX_2 if is_archive else _FORMATS.get(kind, "")
     if is_archive or said:
         _copy(path, target)
@@ -54,7 +58,7 @@ def _keep(kind: str, path: str, payload: Payload, dated: bool) -> dict[str, Any]
         document = canonical(read(path))
         said = f"SPDX-{_spec_version(document)}"
         if is_sbom:
-            _check_lists(document, payload, path)
+            _check_lists(document, listed, path)
         write_text(target, json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n")
     facts = {"file": os.path.basename(target), "format": said, **measure(target)}
     return {**facts, "reproducible": not (is_archive or dated)} if is_sbom else facts
@@ -97,7 +101,7 @@ def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
     }
     rest = [_renamed(node, renamed) for node in graph if node.get("type") != "CreationInfo"]
     first = [{**infos[key], "@id": name} for key, name in names.items()]
-    return {**document, "@graph": first + sorted(rest, key=lambda node: (node.get("spdxId") or "", _text(node)))}
+    return {**document, "@graph": first + sorted(rest, key=lambda node: node.get("spdxId") or _text(node))}
 
 
 def _text(node: Mapping[str, Any]) -> str:
@@ -118,10 +122,10 @@ def file_hashes(document: Mapping[str, Any]) -> Iterator[str]:
                     yield str(one.get("hashValue")).lower()
 
 
-def _check_lists(document: Mapping[str, Any], payload: Payload, path: str) -> None:
-    if payload.sha256 not in file_hashes(document):
+def _check_lists(document: Mapping[str, Any], sha256: str, path: str) -> None:
+    if sha256 not in file_hashes(document):
         raise OtaError(
-            f"{path}: none of the files in the SBOM has the payload's SHA-256 {payload.sha256}, so it describes another image. "
+            f"{path}: none of the files in the SBOM has the payload's SHA-256 {sha256}, so it describes another image. "
             "Build the image again; AFERO_OTA_IMAGE_FSTYPE must be one of its IMAGE_FSTYPES."
         )
 

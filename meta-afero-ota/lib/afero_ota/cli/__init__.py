@@ -15,11 +15,11 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__, errors, text
-from . import fleet, login, planning, publishing, reporting, setup
+from . import fleet, login, planning, publishing, releasing, reporting, setup
 from .options import Commands, add_common
 from .output import Output, tolerate_any_terminal
 
-GROUPS = (setup, login, publishing, planning, fleet, reporting)  # in the order of the help
+GROUPS = (setup, login, publishing, planning, fleet, reporting, releasing)  # in the order of the help
 
 _ENVIRONMENT = """\
 environment:

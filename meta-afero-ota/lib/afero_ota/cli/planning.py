@@ -12,6 +12,7 @@ from typing import Any
 from .. import config, errors, plan, rollout
 from ..files import write_text
 from ..plan import Plan, Rules
+from ..release import collecting
 from ..rollout import images, planning
 from ..rollout.selection import Filters, Selection
 from . import options as shared
@@ -121,6 +122,7 @@ def make_plan(options: argparse.Namespace, output: Output) -> None:
     elif options.latest:
         image, said = images.newest(cloud), ""
     elif options.payload:
+        collecting.verify_around(options.payload)
         found = images.of_payload(cloud, options.payload)
         if found is None:
             raise errors.RefusedError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import config, errors, manifest, payload, publish, record, service
 from ..files import write_text
+from ..release import collecting
 from . import options as shared
 from .output import Output, date
 
@@ -83,6 +84,7 @@ def upload(options: argparse.Namespace, output: Output) -> None:
     loaded = shared.settings(options, output, needs)
     path = options.payload or loaded.image_file
     payload.check_file(path)
+    collecting.verify_around(path)
     cloud = shared.connect(options, output, loaded)
     wanted = _record_to_upload(options, loaded, cloud, path)
     with shared.context(options, output, cloud) as context:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 
 from .. import errors, files, manifest, payload, report
+from ..release import collecting
 from ..report import changes, compression, facts, findings, image_markdown, image_page
 from . import options as shared
 from .output import Output
@@ -40,6 +41,8 @@ def add(commands: shared.Commands) -> None:
 
 def show_report(options: argparse.Namespace, output: Output) -> None:
     path = options.payload or shared.settings(options, output).image_file
+    for one in (path, *options.since):
+        collecting.verify_around(one)
     since = [facts.load(one) for one in options.since]
     found = facts.load(path)
     if since:

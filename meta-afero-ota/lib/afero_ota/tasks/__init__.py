@@ -13,6 +13,7 @@ This package is the only part of the library that knows BitBake. Which change re
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ from .. import (
 from .. import payload as payloads
 from .. import record as records
 from .. import report as reports
+from ..release import collecting
 from ..report import commits, facts, packages
 from ..rollout import campaign, ledger, planning, story, telling
 from . import parsing as parsing  # for the classes and the layer's configuration
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 DATA_FOLDER = "/data"
+ATTESTATION = "attestation/kas-build.provenance.json"  # of `kas build --provenance true`, in the build folder
 
 
 def slot_settings(d: Any) -> None:
@@ -181,7 +184,9 @@ def package(d: Any) -> None:
 def written_about(d: Any, image: str) -> dict[str, str]:
     """The files that OE-Core's classes wrote about the image, by kind; image: their path up to the suffix."""
     found = {}
-    if bb.data.inherits_class("create-spdx-image-3.0", d) and not bb.data.inherits_class("nospdx", d):
+    if bb.data.inherits_class("nospdx", d):
+        pass
+    elif bb.data.inherits_class("create-spdx-image-3.0", d):
         found["sbom"] = f"{image}.spdx.json"
     elif bb.data.inherits_class("create-spdx-2.2", d):
         found["sbom"] = f"{image}.spdx.tar.zst"
@@ -300,6 +305,37 @@ def deploy(d: Any) -> None:
                 bb.plain(
                     'AFERO_OTA_DEVICES names no device, so nothing was pushed; write: AFERO_OTA_DEVICES = "ID ID" or "@file"'
                 )
+
+
+def release(d: Any) -> None:
+    """do_release_ota: keep the payload and all that belongs to it in AFERO_OTA_RELEASES."""
+    top, plan = d.getVar("TOPDIR"), (d.getVar("AFERO_OTA_PLAN") or "").strip()
+    with _errors():
+        payload = d.getVar("AFERO_OTA_PAYLOAD")
+        more = _matching(top, d.getVar("AFERO_OTA_RELEASE_FILES").split())
+        attestation = os.path.join(top, ATTESTATION)
+        if collecting.attested(attestation, str(manifest.read(payload)["sha256"])):
+            more.append(attestation)
+        elif os.path.exists(attestation):
+            bb.warn(f"{attestation} is of another build: it does not name the payload, and is not kept")
+        done = collecting.collect(
+            os.path.join(top, d.getVar("AFERO_OTA_RELEASES").strip()),
+            payload,
+            more,
+            [d.getVar("AFERO_OTA_JOURNAL")],
+            [os.path.join(top, plan)] if plan else [],
+        )
+        _plain(f"OTA release {'kept' if done.written else 'is kept already'}: {done.path}")
+
+
+def _matching(top: str, patterns: Sequence[str]) -> list[str]:
+    found = {pattern: sorted(glob.glob(os.path.join(top, pattern))) for pattern in patterns}
+    missing = [pattern for pattern, paths in found.items() if not paths and not glob.has_magic(pattern)]
+    if missing:
+        remedy = "correct the path, which starts at TOPDIR"
+        faults = [errors.Fault("AFERO_OTA_RELEASE_FILES", f"{path}: no such file", remedy) for path in missing]
+        raise errors.ConfigError(faults)
+    return [path for paths in found.values() for path in paths]
 
 
 def _push(work: context.Context, devices: Sequence[str], done: publish.Publication) -> None:

@@ -70,23 +70,22 @@ def configure(d: Any) -> None:
         bb.warn(text.visible(warning))
     d.setVar("AFERO_OTA_REQUEST", json.dumps(request, sort_keys=True))
     d.setVar("AFERO_OTA_PAYLOAD", os.path.join("${AFERO_OTA_DEPLOYDIR}", os.path.basename(settings.image_file)))
-    for file in earlier_reports(d):
-        bb.parse.mark_dependency(d, file)
-        d.appendVarFlag("do_package_ota", "file-checksums", f" {file}:{os.path.exists(file)}")
-    for depend in _descriptions(d):
-        d.appendVarFlag("do_package_ota", "depends", f" ${{PN}}:{depend}")
+    _connect_package(d)
     if source == "cloud":
         d.appendVarFlag("do_rootfs", "depends", " ${PN}:do_create_ota_record")
     elif source != "offline":
         d.appendVarFlag("do_rootfs", "file-checksums", f" {records.find_file(source)}:True")
 
 
-def _descriptions(d: Any) -> list[str]:
-    """The tasks of other classes that write about the finished image what do_package_ota keeps beside the payload."""
-    if bb.data.inherits_class("nospdx", d) or not bb.data.inherits_class("create-spdx-image-3.0", d):
-        return []
-    check = ["do_sbom_cve_check"] if bb.data.inherits_class("sbom-cve-check", d) else []
-    return ["do_create_image_sbom_spdx", *check]
+def _connect_package(d: Any) -> None:
+    """What do_package_ota depends on: earlier reports, and the tasks of other classes that write what it keeps beside the payload."""
+    for file in earlier_reports(d):
+        bb.parse.mark_dependency(d, file)
+        d.appendVarFlag("do_package_ota", "file-checksums", f" {file}:{os.path.exists(file)}")
+    if bb.data.inherits_class("create-spdx-image-3.0", d) and not bb.data.inherits_class("nospdx", d):
+        d.appendVarFlag("do_package_ota", "depends", " ${PN}:do_create_image_sbom_spdx")
+        if bb.data.inherits_class("sbom-cve-check", d):
+            d.appendVarFlag("do_package_ota", "depends", " ${PN}:do_sbom_cve_check")
 
 
 def configure_slots(d: Any) -> None:
