@@ -128,7 +128,8 @@ def hostile(text: str) -> str:
     """The page of an image in which every name, version, licence, path, revision and commit holds a text."""
     before = images.facts(6, suffix=text)
     after = images.next_release(before)
-    files = {f"{path}{text}": file._replace(content=file.content + text) for path, file in after.files.items()}
+    # a path does not end in a slash
+    files = {f"{path}{text}.": file._replace(content=file.content + text) for path, file in after.files.items()}
     known = {name: one._replace(version=text, licence=text, recipe=text) for name, one in after.packages.items()}
     document = {**after.manifest, **dict.fromkeys(("image", "machine", "distro", "fstype", "buildTime"), text)}
     document["record"] = {"name": text, "version": text, "versionNumber": text, "description": text, "tags": [text]}
