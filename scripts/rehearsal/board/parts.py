@@ -70,11 +70,10 @@ PACKAGES = (
     "util-linux",
     "zlib1g",
     "zstd",
-    # of rauc
+    # of rauc alone
     "rauc",
     "libbrotli1",
     "libcurl3-gnutls",
-    "libfdisk1",
     "libffi8",
     "libglib2.0-0",
     "libgmp10",
@@ -88,20 +87,15 @@ PACKAGES = (
     "libkrb5-3",
     "libkrb5support0",
     "libldap-2.5-0",
-    "libmount1",
     "libnettle8",
     "libnghttp2-14",
     "libp11-kit0",
-    "libpcre2-8-0",
     "libpsl5",
     "librtmp1",
     "libsasl2-2",
-    "libselinux1",
     "libssh2-1",
-    "libssl3",
     "libtasn1-6",
     "libunistring2",
-    "libzstd1",
 )
 # of the board's packages and U-Boot, whatever runs here: a bench of the same versions everywhere
 RELEASE = "bookworm"
