@@ -15,7 +15,7 @@ from typing import Any
 
 from rehearsal.folders import cache_folder
 
-from . import builds, cloud, commands, packaging, pages
+from . import builds, cloud, commands, device, packaging, pages, reports
 from .race import Bench, CannotRunError, Table, as_data
 
 PARTS: dict[str, Callable[[Bench], list[Table]]] = {
@@ -25,7 +25,8 @@ PARTS: dict[str, Callable[[Bench], list[Table]]] = {
     "start": commands.start,
     "rollout": commands.rollout,
     "service": cloud.load,
-    "report": packaging.report,
+    "device": device.device,
+    "report": reports.report,
 }
 
 

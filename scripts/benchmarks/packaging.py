@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Making the file that is uploaded: ours, and what the peers' manuals say. Also: the report of a large image."""
+"""Making the file that is uploaded: ours, and what the peers' manuals say."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
 
-from .process import contestants, measure
+from .process import measure
 from .race import OURS, Bench, Contestant, Sample, Table
 
 _RAUC_MANIFEST = """[update]
@@ -90,22 +89,3 @@ def _prepare_peers(folder: Path) -> None:
     (folder / "sw-description").write_text(_SW_DESCRIPTION)
     command = "openssl req -x509 -newkey rsa:4096 -nodes -keyout key.pem -out cert.pem -subj /CN=benchmark -days 30"
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-
-
-def report(bench: Bench) -> list[Table]:
-    """What is in a large image, for people, and what changed since an earlier one."""
-    folder = bench.new_folder("report")
-    write_image(folder / "image.bin", bench.size)
-    for name, step in (("old", 0), ("new", 1)):
-        measure([OURS, "package", "image.bin", "-o", name], folder)
-        path = folder / f"{name}.manifest.json"
-        # as many packages as a large image has
-        packages = {f"package-{number}": f"1.{number % 7 + step}" for number in range(3_000)}
-        path.write_text(json.dumps({**json.loads(path.read_text()), "packages": packages}))
-    commands = {
-        "afero-ota report": [OURS, "report", "new"],
-        "afero-ota report --since": [OURS, "report", "new", "--since", "old"],
-        "afero-ota --help": [OURS, "--help"],
-    }
-    table = Table("report", f"Report of an image of {bench.size >> 20} MiB with 3,000 packages", "afero-ota --help")
-    return [bench.race(table, contestants(commands, folder))]

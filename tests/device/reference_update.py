@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import Bench
-from costs import Installation
+from rehearsal.board.costs import Installation
 
 # each step in order, and the output with which it begins
 STEPS = (

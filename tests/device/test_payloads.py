@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import Bench
-from costs import Installation
+from rehearsal.board.costs import Installation
 from rehearsal.board.device import Device, GuestHub
 from test_update import push
 

@@ -12,12 +12,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rehearsal.board import disk
-from rehearsal.board.guest import PREFIX, Guest
-from rehearsal.board.releases import Release
+from . import disk
+from .guest import PREFIX, Guest
+from .releases import Release
 
 # the programs that decompress; the image's first bytes decide
 _DECOMPRESS = ((b"\x1f\x8b", "gzip -dc"), (b"\xfd7zXZ", "xzcat"), (b"\x28\xb5\x2f\xfd", "zstd -dcq"))
+# of a bundle: what decompresses the archive in it, which is a tar.gz here
+_BUNDLE, _OPENED = b"hsqs", "/run/bundle"
 _CGROUP = "/run/memory/update"
 _STATISTICS = "/sys/block/mmcblk0/stat"
 _SECTORS = "awk '{print $7}'"
@@ -110,13 +112,16 @@ def _unavoidable(guest: Guest, image: Path, written: int, number: int) -> dict[s
     """Seconds of each part, with the partition of this number to write to. Scaled up when it is smaller than `written`."""
     with image.open("rb") as stream:
         start = stream.read(8)
-    decompress = next((command for magic, command in _DECOMPRESS if start.startswith(magic)), "cat")
+    decompress = next((f"{command} <{PREFIX}.img" for magic, command in _DECOMPRESS if start.startswith(magic)), "")
+    if start.startswith(_BUNDLE):
+        guest.command(f"mkdir -p {_OPENED} && mount -t squashfs -o ro,loop {PREFIX}.img {_OPENED}")
+        decompress = f"gzip -dc <{_OPENED}/rootfs.tar.gz"
     partition = f"/dev/mmcblk0p{number}"
     blocks = min(written, disk.partitions(guest.disk)[number - 1][1]) >> 16
     scale = written / (blocks << 16)
     commands = {
         "hashing": (f"sha256sum <{PREFIX}.img >/dev/null", 1.0),
-        "decompressing": (f"{decompress} <{PREFIX}.img >/dev/null", 1.0),
+        "decompressing": (f"{decompress} >/dev/null", 1.0),
         "writing": (f"dd if=/dev/zero of={partition} bs=65536 count={blocks} conv=fsync", scale),
         "reading": (f"dd if={partition} of=/dev/null bs=65536 count={blocks}", scale),
     }
