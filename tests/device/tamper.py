@@ -96,7 +96,7 @@ def foreign_machine(good: Path, bad: Path) -> None:
 
 
 def too_large(good: Path, bad: Path) -> None:
-    rewrite(good, bad, added=[(member("./etc/large"), bytes(200 << 20))])
+    rewrite(good, bad, added=[(member("./etc/large"), bytes(80 << 20))])
 
 
 def older_version(good: Path, bad: Path) -> None:

@@ -7,6 +7,7 @@ A power cut at any point of it is made good by the next start.
 from __future__ import annotations
 
 import random
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,21 @@ def test_a_power_cut_during_the_first_start_is_made_good_by_the_next(
         device.power_on()
         assert device.wait_until_up() == "A"
         check(device, bench)
+
+
+@pytest.mark.long
+def test_a_disk_with_a_gpt_is_left_alone_and_starts(bench: Bench, device: Device) -> None:
+    entries = disk.partitions(device.disk)
+    table = "label: gpt\n" + "".join(f"start={at >> 9}, size={size >> 9}\n" for at, size in entries)
+    subprocess.run(
+        ["/sbin/sfdisk", "-q", "--wipe-partitions", "never", device.disk], input=table, text=True, check=True
+    )
+    before = device.disk.read_bytes()[: 1 << 20]
+    with device:
+        assert device.wait_until_up() == "A"
+        assert (
+            "FAILED: the data partition keeps its size: the partition table of /dev/mmcblk0 is of the kind 'gpt'"
+            in device.output
+        )
+        assert device.disk.read_bytes()[: 1 << 20] == before
+        assert device.command("ls /data").endswith("afero-ota\nafero_nv\napps\nlost+found\n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from afero_ota import outcome
+from afero_ota.outcome import Kind
 from bench import FAULTS, Bench
 from rehearsal.board import disk
 from rehearsal.board.device import Device
@@ -41,6 +43,12 @@ def test_the_old_system_is_back_after_three_tries(bench: Bench, device: Device, 
     assert device.wait_until_up() == "A"
     device.check("A", old, factory=True)
     assert device.reported_version() == old.version_number
+    why = "health process-hubby" if FAULTS[number] == "health" else outcome.NOT_CONFIRMED
+    told = outcome.line(Kind.ROLLED_BACK, int(bad.version_number), detail=why)
+    assert (device.read_file("/afero_nv/reboot_reason") or b"").decode() == told
+    if FAULTS[number] == "health":
+        log = device.command("cat /data/afero-ota/failed-boot.log")
+        assert f"slot B: {why}" in log and "afero-ota-confirm: health check process-hubby failed" in log
     environment = disk.environment(device.disk)
     assert (environment["BOOT_ORDER"], environment["BOOT_B_LEFT"]) == ("A", "0")
     # the cloud will offer the same image again; one that did not say why it failed may have been cut off, and gets a second chance
