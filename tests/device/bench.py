@@ -14,12 +14,14 @@ from afero_ota.service import connect
 from rehearsal import hub as hubs
 from rehearsal.board import disk, parts
 from rehearsal.board.device import Device
-from rehearsal.board.releases import Owner, Release, ReleaseBuild
+from rehearsal.board.releases import ENGINES, SYSTEMS, Owner, Release, ReleaseBuild
 from rehearsal.build import Workspace
 from rehearsal.service import RunningService
 
-# power cuts in a normal run, by image (rehearsal.board.releases.SYSTEMS), and on each image in a run of every scenario
-CUTS = {"busybox": 6, "systemd": 2}
+# image and engine
+BENCHES = tuple(f"{system}-{engine}" for engine in ENGINES for system in SYSTEMS)
+# power cuts in a normal run, and on each bench in a run of every scenario
+CUTS = {"busybox-tar": 6, "systemd-tar": 2, "busybox-rauc": 2}
 LONG_CUTS = 10
 # builds by number: good ones, and one for each thing that can be wrong with a new system (device-image.bb)
 FAULTS = {1: "", 2: "", 3: "", 4: "", 5: "health", 6: "panic", 7: "hang", 8: "kernel", 9: "stuck", 10: "freeze"}
@@ -49,10 +51,10 @@ class Bench:
     system: which kind of Linux the devices run. engine: what they install images with, tar or rauc.
     """
 
-    def __init__(self, folder: Path, workspace: Workspace, service: RunningService, system: str, engine: str = "tar"):
-        self.folder, self.service, self.system = folder, service, system
+    def __init__(self, folder: Path, workspace: Workspace, service: RunningService, system: str, engine: str):
+        self.folder, self.service, self.system, self.name = folder, service, system, f"{system}-{engine}"
         self.u_boot, self.key = parts.u_boot(), hubs.service_key(service.url)
-        self.engine, self.pair = engine, keys.make(folder, "release")
+        self.pair = keys.make(folder, "release")
         self.owner = Owner(self.pair.key, self.pair.cert, keys.keyring(folder / "keyring.pem", self.pair))
         owner = self.owner if engine == "rauc" else None
         self.build = ReleaseBuild(folder / "build", workspace, service, system=system, owner=owner)

@@ -1,34 +1,31 @@
 # SPDX-License-Identifier: MIT
 """The QEMU bench of these tests, and the options that say how much they try.
 
-Devices run one of two images: busybox with a writable root, or systemd with a read-only one and a merged /usr. Tests are the same
-for both. A normal run has the happy path, four refusals, one rollback and six power cuts with busybox; the rollback, marked `both`,
-and two cuts also with systemd. With `--cuts N` every test runs on both, also those marked `long`, with that many cuts on each.
-`--image` names the only one to be used.
+Devices run one of two images, busybox with a writable root, or systemd with a read-only one and a merged /usr; and they have one of
+two engines, tar or rauc. Each pair is a bench, and tests are the same for all: bench.BENCHES. A test of a normal run takes the first
+bench that it may run on; the rollback takes both images, and the power cuts three benches. With `--cuts N` every test runs on every
+bench, also those marked `long`, with that many cuts on each. `--image` and `--engine` name the only ones to be used.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from bench import CUTS, LONG_CUTS, Bench
+from bench import BENCHES, CUTS, LONG_CUTS, Bench
 from reference_update import Rehearsal, rehearse
 from rehearsal.board import parts
 from rehearsal.board.device import Device
 from rehearsal.board.guest import EMULATOR
-from rehearsal.board.releases import SYSTEMS
+from rehearsal.board.releases import ENGINES, SYSTEMS
 from rehearsal.build import Unavailable, Workspace, shared_workspace
 from rehearsal.folders import cache_folder
 from rehearsal.service import RunningService
 from shell_bench import good, hub, tools  # noqa: F401 # fixtures
 
-DEFAULT_IMAGE = next(iter(SYSTEMS))
-IMAGES = ("", *SYSTEMS)
 _figures: list[str] = []
 
 
@@ -38,72 +35,76 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--cuts",
         type=int,
         metavar="N",
-        help=f"number of power cuts on each image (default: {CUTS}); also runs every scenario",
+        help=f"number of power cuts on each bench (default: {CUTS}); also runs every scenario",
     )
     group.addoption("--image", choices=sorted(SYSTEMS), help="run the tests of updates on this image only")
     group.addoption("--seed", type=int, default=1, metavar="N", help="seed for the points where the power is cut")
-    group.addoption("--engine", choices=("tar", "rauc"), default="tar", help="what installs images (default: tar)")
+    group.addoption("--engine", choices=ENGINES, help="run the tests of updates with this engine only")
     group.addoption(
-        "--all-scenarios", action="store_true", help=f"run every scenario, with {LONG_CUTS} cuts on each image"
+        "--all-scenarios", action="store_true", help=f"run every scenario, with {LONG_CUTS} cuts on each bench"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: only with --cuts N or --all-scenarios")
-    config.addinivalue_line("markers", "both: on both images in a normal run, too")
-    config.addinivalue_line("markers", "only(image): on this image, since the other has nothing of the kind")
+    config.addinivalue_line(
+        "markers", "normally(benches): what a normal run has it on, instead of the first that it may run on"
+    )
+    config.addinivalue_line("markers", "only(name): with this image or engine, since the other has nothing of the kind")
 
 
 def is_long(config: pytest.Config) -> bool:
     return bool(config.getoption("--all-scenarios", False) or config.getoption("--cuts", None) is not None)
 
 
-def image_of(item: pytest.Item) -> str:
-    """The image that a test runs on; "" for a test of something else."""
-    return (
-        str(item.callspec.params.get("bench", ""))
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else ""
-    )
+def chosen_benches(config: pytest.Config) -> list[str]:
+    """The benches that the options leave."""
+    wanted = {config.getoption(option, None) for option in ("--image", "--engine")} - {None}
+    return [bench for bench in BENCHES if wanted <= set(bench.split("-"))]
+
+
+def bench_of(item: pytest.Item) -> str:
+    """The bench that a test runs on; "" for a test of something else."""
+    return str(item.callspec.params.get("bench", "")) if hasattr(item, "callspec") else ""
 
 
 def is_wanted(config: pytest.Config, item: pytest.Item) -> bool:
-    """Whether this run has the test, on this image."""
-    image, only = image_of(item), item.get_closest_marker("only")
-    if image and only and image not in only.args:
-        return False
+    """Whether this run has the test, on this bench."""
+    only = {name for marker in item.iter_markers("only") for name in marker.args}
+    possible = [bench for bench in chosen_benches(config) if only <= set(bench.split("-"))]
     if is_long(config):
-        return True
-    default = config.getoption("--image", None) or DEFAULT_IMAGE
-    return not item.get_closest_marker("long") and bool(image in ("", default) or item.get_closest_marker("both"))
+        return bench_of(item) in ("", *possible)
+    normally = item.get_closest_marker("normally")
+    wanted = [bench for bench in possible if normally and bench in normally.args] or possible[:1]
+    return not item.get_closest_marker("long") and bench_of(item) in ("", *wanted)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = [item for item in items if not is_wanted(config, item)]
     config.hook.pytest_deselected(items=left_out)
-    # one image after the other: each has a bench, which is made once
-    items[:] = sorted((item for item in items if item not in left_out), key=lambda item: IMAGES.index(image_of(item)))
+    # one bench after the other, since each is made once
+    order = ("", *BENCHES)
+    items[:] = sorted((item for item in items if item not in left_out), key=lambda item: order.index(bench_of(item)))
 
 
-def cuts_of(config: pytest.Config, image: str) -> int:
-    """The number of power cuts on an image."""
+def cuts_of(config: pytest.Config, bench: str) -> int:
+    """The number of power cuts on a bench."""
     cuts = config.getoption("--cuts", None)
     if cuts is not None:
         return int(cuts)
-    return LONG_CUTS if is_long(config) else CUTS[image]
+    return LONG_CUTS if is_long(config) else CUTS.get(bench, LONG_CUTS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "bench" not in metafunc.fixturenames:
         return
-    only = metafunc.config.getoption("--image", None)
-    images = [only] if only else list(SYSTEMS)
+    benches = chosen_benches(metafunc.config)
     if "cut_number" in metafunc.fixturenames:
-        cuts = [(image, number) for image in images for number in range(cuts_of(metafunc.config, image))]
+        cuts = [(bench, number) for bench in benches for number in range(cuts_of(metafunc.config, bench))]
         metafunc.parametrize(("bench", "cut_number"), cuts, indirect=["bench"], scope="session")
     else:
-        metafunc.parametrize("bench", images, indirect=True, scope="session")
+        metafunc.parametrize("bench", benches, indirect=True, scope="session")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -137,43 +138,31 @@ def workspace() -> Workspace:
 
 @pytest.fixture(scope="session")
 def bench(workspace: Workspace, request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """The bench of one image, with the engine of this run; its folder is kept with AFERO_OTA_KEEP_BENCH=1."""
-    with opened_bench(workspace, request.param, request.config.getoption("--engine", "tar")) as bench:
-        yield bench
-
-
-@pytest.fixture(scope="session")
-def rauc_bench(workspace: Workspace) -> Iterator[Bench]:
-    """A bench with the RAUC engine in every run."""
-    with opened_bench(workspace, "busybox", "rauc", "rauc") as bench:
-        yield bench
-
-
-@contextlib.contextmanager
-def opened_bench(workspace: Workspace, system: str, engine: str, name: str = "") -> Iterator[Bench]:
-    folder = cache_folder() / "work" / "tests" / f"device-{name or system}"
+    """The bench of one image and engine; its folder is kept with AFERO_OTA_KEEP_BENCH=1."""
+    name = str(request.param)
+    folder = cache_folder() / "work" / "tests" / f"device-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with RunningService(folder / "service") as service:
         service.share()
-        bench = Bench(folder, workspace, service, system, engine)
+        bench = Bench(folder, workspace, service, *name.split("-"))
         yield bench
-        _figures.extend(f"{name or system}: {stall}" for stall in bench.stalls)
+        _figures.extend(f"{name}: {stall}" for stall in bench.stalls)
     if not os.environ.get("AFERO_OTA_KEEP_BENCH"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def cuts(bench: Bench, request: pytest.FixtureRequest) -> int:
-    """The number of power cuts on this image."""
-    return cuts_of(request.config, bench.system)
+    """The number of power cuts on this bench."""
+    return cuts_of(request.config, bench.name)
 
 
 @pytest.fixture(scope="session")
 def rehearsal(bench: Bench) -> Rehearsal:
     """An undisturbed update; its figures are printed at the end of the run."""
     result = rehearse(bench)
-    _figures.extend(f"{bench.system}: {figure}" for figure in result.figures)
+    _figures.extend(f"{bench.name}: {figure}" for figure in result.figures)
     return result
 
 

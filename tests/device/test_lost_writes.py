@@ -127,4 +127,4 @@ def replayed(bench: Bench, recording: Recording, name: str, end: int, random_: r
         device.check(slot, old if slot == "A" else new, factory=slot == "A")
         assert device.reported_version() == (old if slot == "A" else new).version_number
     device.scrap()
-    return f"{bench.system}, lost writes, {name}: cut after {end} of {len(recording.log)}, {len(kept)} kept -> slot {slot}, complete"
+    return f"{bench.name}, lost writes, {name}: cut after {end} of {len(recording.log)}, {len(kept)} kept -> slot {slot}, complete"

@@ -76,7 +76,7 @@ CASES: dict[int, tuple[tamper.Defect | None, bool, str, str]] = {
 
 
 @pytest.mark.long
-@pytest.mark.only("busybox")  # with a read-only root, the engine cannot be changed
+@pytest.mark.only("busybox", "tar")  # with a read-only root, the engine cannot be changed
 def test_every_exit_status_is_told_to_the_cloud_and_kept_in_the_history(bench: Bench, device: Device) -> None:
     assert {*CASES, SIGNER_NOT_TRUSTED} == set(WORDS)
     good, lines = bench.release(2), []
@@ -143,6 +143,7 @@ def check_way_back(device: Device, bench: Bench, why: str, starts: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.only("tar")  # in a bundle it is the same archive
 @pytest.mark.parametrize(
     ("file", "change", "why"),
     [
@@ -165,7 +166,7 @@ def test_a_new_system_that_cannot_be_confirmed_goes_back_and_says_why(
 
 
 @pytest.mark.long
-@pytest.mark.only("busybox")  # with systemd, the timer itself is tested with the fault "stuck"
+@pytest.mark.only("busybox", "tar")  # with systemd, the timer itself is tested with the fault "stuck"
 def test_a_new_system_that_the_timer_restarts_goes_back_and_says_so(bench: Bench, device: Device) -> None:
     good = bench.release(2)
     endless = tamper.member("./etc/afero-ota/health.d/endless", mode=0o755), b"#!/bin/sh\nsleep 1000\n"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench import Bench
+from bench import CUTS, Bench
 from reference_update import STEPS, Rehearsal
 
 NAMES = [name for name, _ in STEPS]
@@ -60,11 +60,11 @@ def lanes(bench: Bench, rehearsal: Rehearsal, seed: int, cuts: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.both
+@pytest.mark.normally(*CUTS)
 def test_a_cut_leaves_one_complete_system(
     bench: Bench, lanes: list[Future[str]], cut_number: int, seed: int, figures: list[str]
 ) -> None:
-    name = f"{bench.system}, seed {seed} cut {cut_number:4}"
+    name = f"{bench.name}, seed {seed} cut {cut_number:4}"
     try:
         line = lanes[cut_number].result()
     except BaseException as error:

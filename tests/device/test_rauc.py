@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The RAUC engine on the emulated board, with Debian's rauc and dm-verity. `--engine rauc` runs all other scenarios with it."""
+"""What only bundles have: who signed them, and when. With Debian's rauc and dm-verity on the emulated board."""
 
 from __future__ import annotations
 
@@ -14,30 +14,20 @@ import tamper
 from afero_ota import outcome
 from bench import Bench
 from keys import Pair
-from reference_update import Rehearsal, rehearse
 from rehearsal.board.device import Device
 from rehearsal.board.releases import Release
-from test_power_cuts import make_cut, plan
 from test_refusals import protected_state
 
-CUTS = 2
+pytestmark = pytest.mark.only("rauc")
 
 
 @pytest.fixture(scope="module")
-def rehearsal_of_rauc(rauc_bench: Bench, figures: list[str]) -> Rehearsal:
-    """An undisturbed update; its figures are printed at the end of the run."""
-    result = rehearse(rauc_bench)
-    figures.extend(f"rauc: {line}" for line in result.figures)
-    return result
-
-
-@pytest.fixture(scope="module")
-def updated(rauc_bench: Bench) -> Iterator[Device]:
+def updated(bench: Bench) -> Iterator[Device]:
     """A device that runs release 2 in slot B."""
-    device = rauc_bench.device("rauc")
+    device = bench.device("rauc")
     with device:
         assert device.wait_until_up() == "A"
-        assert device.update(rauc_bench.release(2))[0] is None
+        assert device.update(bench.release(2))[0] is None
         assert device.wait_until_up() == "B"
         yield device
     device.scrap()
@@ -94,22 +84,22 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("make", "status", "words"), REFUSALS)
 def test_a_bundle_that_must_not_be_installed_is_refused_with_the_reason(
-    rauc_bench: Bench, updated: Device, make: Callable[[Bench, Path], None], status: int, words: str
+    bench: Bench, updated: Device, make: Callable[[Bench, Path], None], status: int, words: str
 ) -> None:
     before = protected_state(updated)
-    bad = rauc_bench.tampered(make.__name__, lambda path: make(rauc_bench, path), "999")
+    bad = bench.tampered(make.__name__, lambda path: make(bench, path), "999")
     found, output = updated.update(bad)
     assert found == status, output
     told = outcome.parse((updated.read_file("/afero_nv/reboot_reason") or b"").decode())
     assert told and (told.code, told.detail) == (status, words), output
     assert protected_state(updated) == before
     assert "rauc" not in updated.command("cat /proc/mounts")
-    updated.check("B", rauc_bench.release(2), user_data=False)
+    updated.check("B", bench.release(2), user_data=False)
 
 
-def test_a_device_goes_from_the_factory_to_b_and_back_to_a(rauc_bench: Bench, updated: Device) -> None:
-    release: Release = rauc_bench.release(3)
-    updated.check("B", rauc_bench.release(2), user_data=False)
+def test_a_device_goes_from_the_factory_to_b_and_back_to_a(bench: Bench, updated: Device) -> None:
+    release: Release = bench.release(3)
+    updated.check("B", bench.release(2), user_data=False)
     status, output = updated.update(release)
     assert status is None, output
     assert updated.wait_until_up() == "A"
@@ -117,19 +107,11 @@ def test_a_device_goes_from_the_factory_to_b_and_back_to_a(rauc_bench: Bench, up
     assert updated.reported_version() == release.version_number
 
 
-@pytest.mark.parametrize("number", range(CUTS))
-def test_a_cut_leaves_one_complete_system(
-    rauc_bench: Bench, rehearsal_of_rauc: Rehearsal, number: int, seed: int, figures: list[str]
-) -> None:
-    cut = plan(seed, CUTS)[number]
-    figures.append(f"rauc, seed {seed} cut {number:4}  {make_cut(rauc_bench, rehearsal_of_rauc, cut)}")
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("date", ["1970-01-02", "2040-01-01"], ids=["never set", "after the certificate expired"])
-def test_a_clock_that_is_wrong_does_not_matter(rauc_bench: Bench, date: str) -> None:
-    release = rauc_bench.release(2)
-    device = rauc_bench.device("clock")
+def test_a_clock_that_is_wrong_does_not_matter(bench: Bench, date: str) -> None:
+    release = bench.release(2)
+    device = bench.device("clock")
     with device:
         assert device.wait_until_up() == "A"
         device.command(f"date -s '{date} 00:00'")

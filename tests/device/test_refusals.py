@@ -43,8 +43,6 @@ REFUSALS = [
 @pytest.fixture(scope="module")
 def updated(bench: Bench) -> Iterator[Device]:
     """A device that runs release 2 in slot B, before and after each refusal."""
-    if bench.engine == "rauc":
-        pytest.skip("the refusals of bundles are in test_rauc.py")
     device = bench.device("refusals")
     with device:
         assert device.wait_until_up() == "A"
@@ -67,6 +65,7 @@ def protected_state(device: Device) -> dict[str, str]:
     return found
 
 
+@pytest.mark.only("tar")  # the refusals of bundles are in test_rauc.py
 @pytest.mark.parametrize(("make", "status", "reason"), REFUSALS)
 def test_a_bad_image_is_refused_and_nothing_is_touched(
     bench: Bench, updated: Device, make: tamper.Defect, status: int, reason: str
@@ -94,6 +93,7 @@ def test_an_image_without_its_header_is_refused(bench: Bench, updated: Device) -
 
 
 @pytest.mark.long
+@pytest.mark.only("tar")  # in a bundle it is the same archive
 @pytest.mark.parametrize(
     "make",
     [tamper.file_that_differs_from_the_manifest, tamper.mode_that_differs_from_the_listing],

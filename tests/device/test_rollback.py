@@ -23,7 +23,10 @@ SIGNS = {
 }
 # systemd's guard says that the system was not confirmed in time
 SAY_WHY = {"busybox": ("health",), "systemd": ("health", "stuck")}
-MARKS = {"health": [pytest.mark.both], "freeze": [pytest.mark.long, pytest.mark.only("systemd")]}
+MARKS = {
+    "health": [pytest.mark.normally("busybox-tar", "systemd-tar")],
+    "freeze": [pytest.mark.long, pytest.mark.only("systemd")],
+}
 BAD = [
     pytest.param(number, id=fault, marks=MARKS.get(fault, [pytest.mark.long]))
     for number, fault in FAULTS.items()

@@ -38,8 +38,8 @@ SYSTEMS = {
     "busybox": 'AFERO_OTA_DATA_GROW = "1"',
     "systemd": 'INIT_MANAGER = "systemd"\nEXTRA_IMAGE_FEATURES = "read-only-rootfs"',
 }
-
-
+# what devices install images with
+ENGINES = ("tar", "rauc")
 _RAUC_CONF = """
 AFERO_OTA_BUNDLE_IMAGE = "{image}"
 AFERO_OTA_SIGN_KEY = "{signer.key}"
