@@ -107,8 +107,9 @@ def test_a_device_goes_from_the_factory_to_b_and_back_to_a(bench: Bench, updated
     assert updated.reported_version() == release.version_number
 
 
+# a 32-bit system's clock ends in 2038
 @pytest.mark.long
-@pytest.mark.parametrize("date", ["1970-01-02", "2040-01-01"], ids=["never set", "after the certificate expired"])
+@pytest.mark.parametrize("date", ["1970-01-02", "2037-01-01"], ids=["never set", "after the certificate expired"])
 def test_a_clock_that_is_wrong_does_not_matter(bench: Bench, date: str) -> None:
     release = bench.release(2)
     device = bench.device("clock")
