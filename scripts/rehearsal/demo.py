@@ -174,7 +174,9 @@ def without_bitbake(folder: Path, local: RunningService, progress: Progress) -> 
             done = publish.publish_file(work, made, packed.path)
             step.size, step.identity = packed.size, f"versionNumber {made.version_number}"
         with progress.step("push", "to one device", "push the image") as step:
-            rollout.push(work, rollout.Image(done.image_id, made.version_number), [DEVICE])
+            [outcome] = rollout.push(work, rollout.Image(done.image_id, made.version_number), [DEVICE])
+            if outcome.error:
+                raise outcome.error
             step.identity = DEVICE
     receive(hub, local, progress)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pty
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from afero_ota import cli
+from afero_ota import cli, rollout
 from afero_ota.rollout.ledger import Ledger
 from fleets import Fleet, fleet
 
@@ -138,6 +139,26 @@ def test_deploy_without_an_image_takes_that_of_the_payload_or_the_newest(
     Path("hub_update.bin.manifest.json").unlink()
     _, _, err = said(capsys, "deploy", "-d", device)
     assert f"image {newer['id']} " in err and "the newest of the device type" in err
+
+
+def test_a_push_without_an_answer_ends_deploy_with_the_table_of_all_devices(
+    one: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout, "push", functools.partial(rollout.push, settle=0.3))
+    devices = [device.device_id for device in one.plan().waves[0].devices[:4]]
+    fault = {"match": "PUT DT/firmwareImages/{id}/push", "when": {"nth": 3}, "do": "reset", "at": "before"}
+    one.service.sim.set_faults({"rules": [fault]})
+    status, out, err = said(capsys, "deploy", "-i", one.image["id"], "-d", "nobody", *devices)
+    assert (status, one.pushes()) == (8, dict.fromkeys(devices[:2], 1))
+    results = ["failed", "pushed", "pushed", "unknown", "not pushed yet"]
+    for line, device, result in zip(out.splitlines()[1:], ["nobody", *devices], results):
+        assert line.split()[0] == device and f"  {result}" in line
+    assert "never answered" in out and "Traceback" not in err
+    one.service.sim.set_faults({})
+    # the same again watches that device and sends it nothing; with --again it does
+    assert said(capsys, "deploy", "-i", one.image["id"], "-d", *devices[1:])[0] == 8
+    assert said(capsys, "deploy", "-i", one.image["id"], "--again", "-d", *devices[2:])[0] == 0
+    assert one.pushes() == dict.fromkeys(devices, 1)
 
 
 def test_a_terminal_shows_a_live_table_without_anybody_s_control_sequences(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from afero_ota.rollout import Outcome, Result
 
 NETWORK, REFUSED = errors.NetworkError("no route"), errors.NotFoundError("no such device")
 AUTH = errors.AuthError("not yours")
+UNKNOWN = errors.UnknownOutcomeError("no answer")
 
 
 def test_ids_are_separated_by_spaces_or_commas_and_named_once() -> None:
@@ -42,12 +43,16 @@ def failed(error: errors.OtaError) -> Outcome:
     ("outcomes", "status"),
     [
         ([], 0),
-        ([Outcome("hub", result) for result in Result if result not in (Result.BUSY, Result.FAILED)], 0),
+        (
+            [Outcome("hub", result) for result in (Result.PUSHED, Result.ALREADY, Result.UPDATING, Result.SENT_BEFORE)],
+            0,
+        ),
         ([Outcome("hub", Result.PUSHED), failed(NETWORK)], 6),
         ([Outcome("hub", Result.PUSHED), Outcome("hub", Result.BUSY)], 7),
         ([Outcome("hub", Result.BUSY), failed(NETWORK)], 6),
         ([Outcome("hub", Result.BUSY), failed(NETWORK), failed(REFUSED)], 4),
         ([failed(NETWORK), failed(AUTH), failed(REFUSED)], 3),
+        ([failed(AUTH), Outcome("hub", Result.UNKNOWN, "", UNKNOWN), Outcome("hub", Result.LEFT)], 8),
     ],
 )
 def test_what_a_repeat_will_not_mend_decides_the_exit_status(outcomes: list[Outcome], status: int) -> None:

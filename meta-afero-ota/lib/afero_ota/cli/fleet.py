@@ -36,8 +36,8 @@ def add(commands: shared.Commands) -> None:
     )
     rollouts.add_options(command)
     command.epilog = (
-        "Several devices: the exit status is that of the first failure that a repeat will not mend, else 6 when the network "
-        "failed, else 7 when a device is busy with another update."
+        "Several devices: the exit status is 8 when a push got no answer, and nothing is pushed after that one; else that of the "
+        "first failure that a repeat will not mend, else 6 when the network failed, else 7 when a device is busy with another update."
     )
 
     command = commands.add("status", status, "show what the journal says was done, or how far a rollout is")

@@ -38,6 +38,8 @@ class Result(str, Enum):
     SENT_BEFORE = "sent before"
     BUSY = "not pushed, updating"  # an update that the journal does not know is under way
     FAILED = "failed"
+    UNKNOWN = "unknown"  # pushed, and nobody knows whether it arrived
+    LEFT = "not pushed yet"  # the push before it got no answer
 
     def __str__(self) -> str:
         return self.value
@@ -55,7 +57,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether the device runs the image, or was told to install it."""
-        return self.result not in (Result.BUSY, Result.FAILED)
+        return self.result not in (Result.BUSY, Result.FAILED, Result.UNKNOWN, Result.LEFT)
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,12 @@ class Image:
 def exit_status(outcomes: Iterable[Outcome]) -> int:
     """The exit status of a push to several devices, 0 when all are ok.
 
-    What a repeat will not mend comes first (the status of the first such error), then the network, then devices that
-    are busy with another update, which counts as stopped on the way.
+    A push without an answer comes first, for somebody must look at that device; then what a repeat will not mend (the status
+    of the first such error), then the network, then devices that are busy with another update, which counts as stopped on the way.
     """
     statuses = [_status(outcome) for outcome in outcomes if not outcome.ok]
+    if UnknownOutcomeError.exit_status in statuses:
+        return UnknownOutcomeError.exit_status
     later = [status for status in (NetworkError.exit_status, AbortedError.exit_status) if status in statuses]
     return next((status for status in statuses if status not in later), later[0] if later else 0)
 
@@ -133,21 +137,25 @@ def push(
     """Push an image to each device in turn and return what became of each.
 
     A device that runs this version or a newer one, that is updating, or that the journal says was sent this image, is not
-    pushed; `again` overrules the journal. settle: seconds to watch a device whose push got no answer.
-    Raises UnknownOutcomeError when a push got no answer and the device does not show one: nothing is pushed after that.
+    pushed; `again` overrules the journal. settle: seconds to watch a device whose push got no answer. When it does not start
+    in that time, nothing is pushed after that.
     """
     one = _Push(context, account(context.service), image, again, settle)
-    outcomes = []
+    outcomes: list[Outcome] = []
     for device in devices:
         try:
-            outcome = one.device(device)
-        except UnknownOutcomeError:
-            raise
+            outcome = Outcome(device, Result.LEFT) if _in_doubt(outcomes) else one.device(device)
+        except UnknownOutcomeError as error:
+            outcome = Outcome(device, Result.UNKNOWN, str(error), error)
         except OtaError as error:
             outcome = Outcome(device, Result.FAILED, str(error), error)
         context.log(f"{device}: {outcome.result}" + (f" ({outcome.detail})" if outcome.detail else ""))
         outcomes.append(outcome)
     return outcomes
+
+
+def _in_doubt(outcomes: Iterable[Outcome]) -> bool:
+    return any(outcome.result is Result.UNKNOWN for outcome in outcomes)
 
 
 @dataclass(frozen=True)
@@ -204,8 +212,8 @@ class _Push:
                 return outcome
             if time.monotonic() > end:
                 raise UnknownOutcomeError(
-                    f"{device}: a push of image {self.image.id} was sent and never answered, and the device has not started to "
-                    "update. Look at the device; if it stays as it is, push again with --again."
+                    f"a push of image {self.image.id} was sent and never answered, and the device has not started to update. "
+                    "Look at the device; if it stays as it is, push again with --again"
                 )
             time.sleep(min(_POLL, max(0.05, self.settle / 10)))
 

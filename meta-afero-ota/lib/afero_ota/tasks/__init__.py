@@ -345,7 +345,7 @@ def _push(work: context.Context, devices: Sequence[str], done: publish.Publicati
     failed = [outcome.device_id for outcome in outcomes if not outcome.ok]
     if failed:
         raise errors.OtaError(
-            f"not pushed: {' '.join(failed)}. Mend what is said above and run the same command again."
+            f"not pushed, or not known to be: {' '.join(failed)}. Mend what is said above and run the same command again."
         )
 
 
