@@ -23,6 +23,7 @@ from urllib.parse import unquote
 import pytest
 
 from rehearsal.build import Result, Workspace
+from rehearsal.folders import PROJECT
 from rehearsal.service import RunningService
 
 IMAGE = "core-image-minimal"
@@ -68,10 +69,6 @@ class Machine:
     def payload(self) -> Path:
         return self.build / "tmp" / "deploy" / "images" / "qemuarm" / f"{IMAGE}-ota" / "hub_update.bin"
 
-    @property
-    def sbom(self) -> Path:
-        return self.payload.with_name("hub_update.bin.spdx.json")
-
     def record(self) -> dict[str, Any]:
         """The record in the payload. The manifest must agree with the payload and with the record."""
         manifest = json.loads((self.payload.parent / "hub_update.bin.manifest.json").read_text())
@@ -82,6 +79,18 @@ class Machine:
             record: dict[str, Any] = json.loads(stream.read())
         assert manifest["record"] == record
         return record
+
+
+def released(machine: Machine) -> dict[str, Any]:
+    """The index that `afero-ota release` makes of what a machine built: the SHA-256 of payload, manifest, report, SBOM and VEX file."""
+    folder = machine.build / "releases"
+    command = (PROJECT / "scripts" / "afero-ota", "release", "-r", folder, machine.payload)
+    subprocess.run(list(map(str, command)), cwd=machine.build, check=True)
+    [path] = folder.glob("*/*/index.json")
+    index: dict[str, Any] = json.loads(path.read_text())
+    names = {f"hub_update.bin{suffix}" for suffix in ("", ".manifest.json", ".spdx.json", ".vex.json")}
+    assert names <= index["files"].keys()
+    return index
 
 
 @contextlib.contextmanager
@@ -173,8 +182,7 @@ def test_an_empty_folder_takes_everything_that_can_be_shared_from_the_mirror(
     restored = {task.removesuffix("_setscene") for task in done.tasks if task.endswith("_setscene")}
     assert {f"{IMAGE}:do_package_ota", "hello-data:do_package_write_deb"} <= restored
     assert restored <= objects(served)
-    assert second.payload.read_bytes() == first.payload.read_bytes()
-    assert second.sbom.read_bytes() == first.sbom.read_bytes()
+    assert released(second) == released(first)
     assert second.record() == first.record()
 
 
@@ -210,15 +218,29 @@ def test_nothing_secret_is_in_what_machines_share(shared: Shared, folder: Path) 
             assert secret.encode() not in content, file
 
 
-def test_builds_in_different_folders_with_the_same_record_give_the_same_payload(
-    any_release: Workspace, folder: Path, service: RunningService
+def test_builds_in_different_folders_without_a_cache_give_the_same_payload_and_sbom(
+    shared: Shared, scarthgap: Workspace, folder: Path, service: RunningService
 ) -> None:
-    """Without any cache: the whole image is made twice, in folders whose paths differ in length too."""
-    machines = [
-        Machine(any_release, folder / f"{any_release.release}-{name}", service) for name in ("a", "another-path")
-    ]
-    for machine in machines:
-        done = machine.kas_build(3)
-        assert {f"{IMAGE}:do_rootfs", f"{IMAGE}:do_package_ota"} <= done.tasks
-    first, second = (machine.payload.read_bytes() for machine in machines)
-    assert first == second
+    """The whole image is made once more, in a folder whose path differs in length, too."""
+    first, _, _ = shared
+    again = Machine(scarthgap, folder / "another-path", service)
+    done = again.kas_build(1)
+    assert {f"{IMAGE}:do_rootfs", f"{IMAGE}:do_package_ota"} <= done.tasks
+    assert released(again) == released(first)
+
+
+def test_the_newer_release_shares_the_same_and_remakes_the_same_image(
+    wrynose: Workspace, folder: Path, service: RunningService
+) -> None:
+    first, second = (Machine(wrynose, folder / f"wrynose-{name}", service) for name in ("a", "another-path"))
+    first.kas_build(3)
+    with web_server(first.sstate) as (url, _):
+        done = second.kas_build(3, "kas/cache.yml", SSTATE_MIRROR_URL=url)
+    assert done.tasks & {f"{IMAGE}:do_package_ota", f"{IMAGE}:do_package_ota_setscene"} == {
+        f"{IMAGE}:do_package_ota_setscene"
+    }
+    assert released(second) == released(first)
+    # OE-Core does not share root file systems and their archives
+    assert f"{IMAGE}:do_image_tar" in done.tasks
+    [archive] = second.payload.parent.parent.glob(f"{IMAGE}-*-release.tar.gz")
+    assert archive.read_bytes() == first.payload.read_bytes()
