@@ -111,6 +111,15 @@ def test_every_fragment_is_listed_with_its_summary_and_can_be_enabled_by_name(
     assert done.output.splitlines()[-1] == "1"
 
 
+def test_two_slots_take_the_smaller_payload_unless_rauc_unpacks_it(by_setup: Road, wrynose: Workspace) -> None:
+    show = "bitbake-getvar -q --value AFERO_OTA_IMAGE_FSTYPE"
+    for fragment, fstype in (("ab", "tar.xz"), ("rauc", "tar.gz")):
+        done = in_setup(
+            wrynose, by_setup.folder, f"bitbake-config-build -q enable-fragment afero-ota/{fragment} && {show}"
+        )
+        assert (done.returncode, done.output.splitlines()[-1]) == (0, fstype), done.output
+
+
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_the_configuration_is_one_that_bitbake_setup_accepts(wrynose: Workspace, name: str) -> None:
     folder = wrynose.folder / "bitbake/setup-schema"
