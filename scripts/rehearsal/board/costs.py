@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What an installation costs, beside what nobody can do without: hashing the image, decompressing it, writing the bytes to flash
-and reading them back, each once and in the same guest.
+"""What an installation costs, beside what nobody can do without: hashing the image, decompressing it, writing its content to
+flash and reading that back, each once and in the same guest.
 
-Times are the emulator's processor time, so that whatever else the host does changes little.
+Writing and reading are measured twice: as so many bytes, the least for any installer, and as the files of the archive, the least for
+one that installs files. Times are the emulator's processor time, so that whatever else the host does changes little.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from .releases import Release
 _DECOMPRESS = ((b"\x1f\x8b", "gzip -dc"), (b"\xfd7zXZ", "xzcat"), (b"\x28\xb5\x2f\xfd", "zstd -dcq"))
 # of a bundle: what decompresses the archive in it, which is a tar.gz here
 _BUNDLE, _OPENED = b"hsqs", "/run/bundle"
+# the archive unpacked, and where its files are written
+_ARCHIVE, _FILES = "/tmp/costs.tar", "/run/costs"
+_SETTINGS = "/usr/lib/afero-ota/settings.sh"  # how sysupgrade makes file systems
 _CGROUP = "/run/memory/update"
 _STATISTICS = "/sys/block/mmcblk0/stat"
 _SECTORS = "awk '{print $7}'"
@@ -35,6 +39,8 @@ class Costs:
     steps: dict[str, float]
     """From the start of sysupgrade to its last step, the restart."""
     unavoidable: dict[str, float]
+    """The content written and read as so many bytes."""
+    unavoidable_as_files: dict[str, float]
     memory: int
     """Most that sysupgrade and its children had, without the page cache."""
     memory_with_cache: int
@@ -51,18 +57,19 @@ class Costs:
 
     def lines(self) -> list[str]:
         """For people."""
-        steps, parts = (
-            ", ".join(f"{name} {seconds:.2f}" for name, seconds in times.items())
-            for times in (self.steps, self.unavoidable)
-        )
+        as_files = self.seconds / sum(self.unavoidable_as_files.values())
         return [
             f"image {self.image / 2**20:.1f} MiB, written to flash {self.written / 2**20:.1f} MiB",
-            f"installation, in seconds of the emulator: {self.seconds:.2f} ({steps})",
-            f"unavoidable, each once: {sum(self.unavoidable.values()):.2f} ({parts}); "
-            f"the installation takes {self.ratio:.2f} times as long",
+            f"installation, in seconds of the emulator: {_listed(self.steps)}",
+            f"unavoidable, each once: {_listed(self.unavoidable)}; the installation takes {self.ratio:.2f} times as long",
+            f"the same as files: {_listed(self.unavoidable_as_files)}; the installation takes {as_files:.2f} times as long",
             f"peak memory of sysupgrade and its children: {self.memory / 2**20:.1f} MiB, "
             f"{self.memory_with_cache / 2**20:.1f} MiB with the page cache",
         ]
+
+
+def _listed(times: dict[str, float]) -> str:
+    return f"{sum(times.values()):.2f} ({', '.join(f'{name} {seconds:.2f}' for name, seconds in times.items())})"
 
 
 class Installation:
@@ -97,8 +104,8 @@ class Installation:
         for (name, before), (_, after) in zip(self._steps, self._steps[1:]):
             steps[name] = steps.get(name, 0) + after - before
         self._guest.deliver(release.image, release.header)
-        parts = _unavoidable(self._guest, release.image, written, disk.SLOTS[inactive])
-        return Costs(release.image.stat().st_size, written, steps, parts, own, peak)
+        parts, as_files = _unavoidable(self._guest, release.image, written, disk.SLOTS[inactive])
+        return Costs(release.image.stat().st_size, written, steps, parts, as_files, own, peak)
 
 
 def _emulator_seconds(guest: Guest) -> float:
@@ -108,8 +115,11 @@ def _emulator_seconds(guest: Guest) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _unavoidable(guest: Guest, image: Path, written: int, number: int) -> dict[str, float]:
-    """Seconds of each part, with the partition of this number to write to. Scaled up when it is smaller than `written`."""
+def _unavoidable(guest: Guest, image: Path, written: int, number: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each part, as bytes and as files, with the partition of this number to write to.
+
+    The bytes are scaled up when the partition is smaller than `written`.
+    """
     with image.open("rb") as stream:
         start = stream.read(8)
     decompress = next((f"{command} <{PREFIX}.img" for magic, command in _DECOMPRESS if start.startswith(magic)), "")
@@ -119,20 +129,32 @@ def _unavoidable(guest: Guest, image: Path, written: int, number: int) -> dict[s
     partition = f"/dev/mmcblk0p{number}"
     blocks = min(written, disk.partitions(guest.disk)[number - 1][1]) >> 16
     scale = written / (blocks << 16)
-    commands = {
-        "hashing": (f"sha256sum <{PREFIX}.img >/dev/null", 1.0),
-        "decompressing": (f"{decompress} >/dev/null", 1.0),
-        "writing": (f"dd if=/dev/zero of={partition} bs=65536 count={blocks} conv=fsync", scale),
-        "reading": (f"dd if={partition} of=/dev/null bs=65536 count={blocks}", scale),
-    }
-    result = {}
     # once, as in the installation: the emulator translates a program when it first runs
-    for name, (command, factor) in commands.items():
-        guest.command("sync; echo 3 >/proc/sys/vm/drop_caches")
-        before = _emulator_seconds(guest)
-        guest.command(command, 300)
-        result[name] = (_emulator_seconds(guest) - before) * factor
-    return result
+    both = {
+        "hashing": _seconds(guest, f"sha256sum <{PREFIX}.img >/dev/null"),
+        "decompressing": _seconds(guest, f"{decompress} >/dev/null"),
+    }
+    as_bytes = {
+        "writing": _seconds(guest, f"dd if=/dev/zero of={partition} bs=65536 count={blocks} conv=fsync") * scale,
+        "reading": _seconds(guest, f"dd if={partition} of=/dev/null bs=65536 count={blocks}") * scale,
+    }
+    # from memory, so that nothing but writing is measured
+    guest.command(f"mkdir -p {_FILES} && {decompress} >{_ARCHIVE}", 300)
+    mkfs = f'. {_SETTINGS}; mkfs.ext4 -q -F -b 4096 -O "$MKFS_FEATURES" $MKFS_OPTIONS {partition}'
+    guest.command(f"sh -c '{mkfs}' && mount -o noatime {partition} {_FILES}")
+    as_files = {"writing": _seconds(guest, f"tar -xpf {_ARCHIVE} -C {_FILES} && umount {_FILES}")}
+    guest.command(f"rm {_ARCHIVE} && mount -o ro {partition} {_FILES}")
+    as_files["reading"] = _seconds(guest, f"find {_FILES} -type f -exec cat '{{}}' + >/dev/null")
+    guest.command(f"umount {_FILES}")
+    return {**both, **as_bytes}, {**both, **as_files}
+
+
+def _seconds(guest: Guest, command: str) -> float:
+    """What a command takes that finds nothing in the caches."""
+    guest.command("sync; echo 3 >/proc/sys/vm/drop_caches")
+    before = _emulator_seconds(guest)
+    guest.command(command, 300)
+    return _emulator_seconds(guest) - before
 
 
 def _watch(guest: Guest) -> None:
