@@ -14,14 +14,13 @@ from afero_ota.service import connect
 from rehearsal import hub as hubs
 from rehearsal.board import disk, parts
 from rehearsal.board.device import Device
-from rehearsal.board.releases import ENGINES, SYSTEMS, Owner, Release, ReleaseBuild
+from rehearsal.board.releases import Owner, Release, ReleaseBuild
 from rehearsal.build import Workspace
 from rehearsal.service import RunningService
 
-# image and engine
-BENCHES = tuple(f"{system}-{engine}" for engine in ENGINES for system in SYSTEMS)
-# power cuts in a normal run, and on each bench in a run of every scenario
+# image and engine (rehearsal.board.releases), and the power cuts on each in a normal run; and those in a run of every scenario
 CUTS = {"busybox-tar": 6, "systemd-tar": 2, "busybox-rauc": 2}
+BENCHES = tuple(CUTS)
 LONG_CUTS = 10
 # builds by number: good ones, and one for each thing that can be wrong with a new system (device-image.bb)
 FAULTS = {1: "", 2: "", 3: "", 4: "", 5: "health", 6: "panic", 7: "hang", 8: "kernel", 9: "stuck", 10: "freeze"}

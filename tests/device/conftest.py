@@ -2,8 +2,8 @@
 """The QEMU bench of these tests, and the options that say how much they try.
 
 Devices run one of two images, busybox with a writable root, or systemd with a read-only one and a merged /usr; and they have one of
-two engines, tar or rauc. Each pair is a bench, and tests are the same for all: bench.BENCHES. A test of a normal run takes the first
-bench that it may run on; the rollback takes both images, and the power cuts three benches. With `--cuts N` every test runs on every
+two engines, tar or rauc. Such a pair is a bench, and tests are the same for all: bench.BENCHES. A test of a normal run takes the first
+bench that it may run on; the rollback takes both images, and the power cuts every bench. With `--cuts N` every test runs on every
 bench, also those marked `long`, with that many cuts on each. `--image` and `--engine` name the only ones to be used.
 """
 
@@ -93,7 +93,7 @@ def cuts_of(config: pytest.Config, bench: str) -> int:
     cuts = config.getoption("--cuts", None)
     if cuts is not None:
         return int(cuts)
-    return LONG_CUTS if is_long(config) else CUTS.get(bench, LONG_CUTS)
+    return LONG_CUTS if is_long(config) else CUTS[bench]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

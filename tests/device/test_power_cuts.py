@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench import CUTS, Bench
+from bench import BENCHES, Bench
 from reference_update import STEPS, Rehearsal
 
 NAMES = [name for name, _ in STEPS]
@@ -60,7 +60,7 @@ def lanes(bench: Bench, rehearsal: Rehearsal, seed: int, cuts: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.normally(*CUTS)
+@pytest.mark.normally(*BENCHES)
 def test_a_cut_leaves_one_complete_system(
     bench: Bench, lanes: list[Future[str]], cut_number: int, seed: int, figures: list[str]
 ) -> None:
