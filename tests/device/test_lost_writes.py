@@ -85,7 +85,8 @@ def confirmation(bench: Bench, rehearsal: Rehearsal) -> Recording:
     device, original, log = logged_device(bench, "record-confirmation", rehearsal.pending, "B")
     with device:
         assert device.wait_until_up() == "B"
-        device.command("sync; reboot")
+        # by its path: the shell's own reboot is busybox's, which systemd does not understand
+        device.command("sync; /sbin/reboot")
         device.wait_for_end()
     return finished(original, log)
 
