@@ -19,7 +19,7 @@ from rehearsal.build import Workspace
 from rehearsal.service import RunningService
 
 # image and engine (rehearsal.board.releases), and the power cuts on each in a normal run; and those in a run of every scenario
-CUTS = {"busybox-tar": 6, "systemd-tar": 2, "busybox-rauc": 2}
+CUTS = {"busybox-tar": 6, "systemd-tar": 2, "busybox-rauc": 2, "systemd-rauc": 0}
 BENCHES = tuple(CUTS)
 LONG_CUTS = 10
 # builds by number: good ones, and one for each thing that can be wrong with a new system (device-image.bb)

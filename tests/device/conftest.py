@@ -3,7 +3,7 @@
 
 Devices run one of two images, busybox with a writable root, or systemd with a read-only one and a merged /usr; and they have one of
 two engines, tar or rauc. Such a pair is a bench, and tests are the same for all: bench.BENCHES. A test of a normal run takes the first
-bench that it may run on; the rollback takes both images, and the power cuts every bench. With `--cuts N` every test runs on every
+bench that it may run on; the rollback takes both images, and the power cuts three benches. With `--cuts N` every test runs on every
 bench, also those marked `long`, with that many cuts on each. `--image` and `--engine` name the only ones to be used.
 """
 

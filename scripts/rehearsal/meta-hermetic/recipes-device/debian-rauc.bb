@@ -12,8 +12,11 @@ LIBRARIES = "libbrotlicommon libbrotlidec libcrypto libcurl-gnutls libffi libgio
     libgobject-2.0 libgssapi_krb5 libhogweed libidn2 libjson-glib-1.0 libk5crypto libkeyutils libkrb5 libkrb5support liblber-2.5 \
     libldap-2.5 libm libmount libnettle libnghttp2 libp11-kit libpcre2-8 libpsl libresolv librtmp libsasl2 libselinux libssh2 \
     libtasn1 libunistring libzstd"
+# so has systemd
+OF_SYSTEMD = "libcrypto libm libmount libpcre2-8 libselinux libzstd"
+LIBRARIES:remove = "${@bb.utils.contains('DISTRO_FEATURES', 'systemd', d.getVar('OF_SYSTEMD'), '', d)}"
 RPROVIDES:${PN} = "rauc"
-RDEPENDS:${PN} = "debian-tools"
+RDEPENDS:${PN} = "debian-tools ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'debian-systemd', '', d)}"
 FILES:${PN} = "/lib /usr"
 
 do_install() {
