@@ -24,4 +24,4 @@ def test_one_part_gives_json_a_page_and_a_table(tmp_path: Path) -> None:
 
 def test_a_part_that_does_not_exist_is_refused_with_those_that_do() -> None:
     done = subprocess.run([SCRIPT, "nothing"], capture_output=True, text=True)
-    assert done.returncode == 2 and "build package upload start rollout service report" in done.stderr
+    assert done.returncode == 2 and "build package upload start rollout service device report" in done.stderr
