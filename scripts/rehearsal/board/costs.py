@@ -140,7 +140,9 @@ def _unavoidable(guest: Guest, image: Path, written: int, number: int) -> tuple[
     }
     # from memory, so that nothing but writing is measured
     guest.command(f"mkdir -p {_FILES} && {decompress} >{_ARCHIVE}", 300)
-    mkfs = f'. {_SETTINGS}; mkfs.ext4 -q -F -b 4096 -O "$MKFS_FEATURES" $MKFS_OPTIONS {partition}'
+    # as small a journal and as few inodes as sysupgrade makes, so that all files have room
+    options = '-b 4096 -m 1 -i 16384 -J size=4 -O "$MKFS_FEATURES" $MKFS_OPTIONS'
+    mkfs = f". {_SETTINGS}; mkfs.ext4 -q -F {options} {partition}"
     guest.command(f"sh -c '{mkfs}' && mount -o noatime {partition} {_FILES}")
     as_files = {"writing": _seconds(guest, f"tar -xpf {_ARCHIVE} -C {_FILES} && umount {_FILES}")}
     guest.command(f"rm {_ARCHIVE} && mount -o ro {partition} {_FILES}")
