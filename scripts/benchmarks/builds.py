@@ -3,27 +3,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from rehearsal.build import WITHOUT_CLASS, Build, Unavailable, shared_workspace
+from rehearsal.build import WITHOUT_CLASS, Build, Unavailable, Workspace, shared_workspace
 
 from .race import Bench, CannotRunError, Contestant, Sample, Table
 
 IMAGE = "core-image-minimal"
 
 
-def build(bench: Bench) -> list[Table]:
-    """Builds of one image, on the release that the project is developed on."""
+@contextlib.contextmanager
+def build_place() -> Iterator[tuple[Workspace, Path]]:
+    """The sources of BitBake, and an empty folder where the build user can be, which is not so for every temporary folder.
+
+    The folder is removed at the end. Raises CannotRunError where there is no BitBake.
+    """
     try:
         workspace = shared_workspace()
     except Unavailable as reason:
         raise CannotRunError(str(reason)) from None
-    # where the build user can be, which is not so for every temporary folder
     place = workspace.folder / "benchmark"
     shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
     try:
+        yield workspace, place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def build(bench: Bench) -> list[Table]:
+    """Builds of one image, on the release that the project is developed on."""
+    with build_place() as (workspace, place):
         builds = {
             "without the class": workspace.build(place / "without", files=(WITHOUT_CLASS,)),
             "with afero-ota.bbclass": workspace.build(place / "with"),
@@ -35,8 +49,6 @@ def build(bench: Bench) -> list[Table]:
         bench.race(noop, [_contestant(name, made, _timed) for name, made in builds.items()])
         noop.aim("nothing measurable (5 %)", "with afero-ota.bbclass", 1.05, relative=True)
         return [cold, noop]
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _contestant(name: str, made: Build, time_it: Callable[[Build], Sample]) -> Contestant:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from rehearsal.board.costs import Costs, Installation
 from rehearsal.board.device import Device
 from rehearsal.board.guest import ConsoleError
 from rehearsal.board.releases import BuildError, Owner, Release, ReleaseBuild
-from rehearsal.build import Unavailable, Workspace, shared_workspace
+from rehearsal.build import Unavailable, Workspace
 from rehearsal.service import RunningService
 
-from .race import Bench, CannotRunError, Row, Sample, Table
+from .builds import build_place
+from .race import Bench, CannotRunError, Contestant, Row, Sample, Table
 
 # with a kernel's modules the image has an ordinary size; zstd is for the payload of that type
 _IMAGE = 'DEVICE_EXTRA = "debian-modules zstd"\n'
@@ -35,22 +35,11 @@ def device(bench: Bench) -> list[Table]:
         demo.install_emulator()
         parts.u_boot()
         parts.debian_packages()
-        workspace = shared_workspace()
-    except Unavailable as reason:
-        raise CannotRunError(str(reason)) from None
-    # where the build user can be, which is not so for every temporary folder
-    place = workspace.folder / "benchmark"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    try:
-        with RunningService(place / "service") as service:
+        with build_place() as (workspace, place), RunningService(place / "service") as service:
             service.share()
-            updates = _updates(place, workspace, service)
-            return _race(bench, updates)
-    except (BuildError, ConsoleError, hubs.UpdateError) as error:
+            return _race(bench, _updates(place, workspace, service))
+    except (Unavailable, BuildError, ConsoleError, hubs.UpdateError) as error:
         raise CannotRunError(str(error)) from None
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 class _Board:
@@ -108,30 +97,23 @@ def _owner(folder: Path) -> Owner:
 
 
 def _race(bench: Bench, boards: dict[str, _Board]) -> list[Table]:
-    necessary, whole = "necessary parts", "installation"
-    tables = {kind: _table(kind) for kind in boards}
-    power = Table("power-on", "Emulated board: from power on to a confirmed system", "")
-    start = Row("first release")
-    for number in range(bench.rounds):
-        names = [*boards][number % len(boards) :] + [*boards][: number % len(boards)]
-        for kind in names:
+    measured: dict[str, list[Costs]] = {kind: [] for kind in boards}
+    boots = Row("first release")
+
+    def contestant(kind: str) -> Contestant:
+        def run(_: int) -> Sample:
             boot, costs = boards[kind].update()
-            start.samples.append(Sample(boot))
-            bench.say(f"  {kind}, round {number + 1}: {costs.seconds:.3g} s, {costs.ratio:.3g} times its parts")
-            for name, value, memory in (
-                (necessary, sum(costs.unavoidable.values()), 0),
-                (whole, costs.seconds, costs.memory),
-            ):
-                row = tables[kind].row(name)
-                row.samples.append(Sample(value, memory))
-            if number == 0:
-                tables[kind].notes += costs.lines()
-    power.rows.append(start)
-    for table in tables.values():
-        table.aim("at most 1.5 times its parts", whole, 1.5, relative=True)
-    return [*tables.values(), power]
+            boots.samples.append(Sample(boot))
+            measured[kind].append(costs)
+            return Sample(costs.seconds, costs.memory)
 
+        return Contestant(kind, run)
 
-def _table(kind: str) -> Table:
-    title = f"Installing {kind} on the emulated board (seconds of the emulator's processor time)"
-    return Table(f"device {kind}", title, "necessary parts", rows=[Row("necessary parts"), Row("installation")])
+    title = "Installing an image on the emulated board, by the emulator's processor time"
+    whole = bench.race(Table("device", title, "tar.gz"), [contestant(kind) for kind in boards])
+    ratios = [Row(kind, [Sample(costs.ratio) for costs in all_costs]) for kind, all_costs in measured.items()]
+    in_parts = Table("device-parts", "The same in terms of its necessary parts", "", unit="times", rows=ratios)
+    in_parts.aim("at most 1.5 times, as tar.gz", "tar.gz", 1.5)
+    in_parts.notes += [f"{kind}, {line}" for kind, all_costs in measured.items() for line in all_costs[0].lines()]
+    power = Table("power-on", "Emulated board: from power on to a confirmed system", "", rows=[boots])
+    return [whole, in_parts, power]

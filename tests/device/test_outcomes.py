@@ -69,7 +69,7 @@ CASES: dict[int, tuple[tamper.Defect | None, bool, str, str]] = {
     22: (
         None,
         True,
-        "(until [ -e /run/afero-ota/work/new ]; do usleep 50000; done; sed -i s/mmcblk0/nothing/ /etc/fw_env.config) & :",
+        "(until [ -e /run/afero-ota/*/new ]; do usleep 50000; done; sed -i s/mmcblk0/nothing/ /etc/fw_env.config) & :",
         "sed -i s/nothing/mmcblk0/ /etc/fw_env.config",
     ),
 }
